@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* All of libmultiproc; start reading at multiproc/base.h, for the conventions. */
+#ifndef MULTIPROC_H
+#define MULTIPROC_H
+
+#include <multiproc/base.h>
+#include <multiproc/buffer.h>
+#include <multiproc/connection.h>
+#include <multiproc/context.h>
+#include <multiproc/host.h>
+#include <multiproc/process.h>
+#include <multiproc/typed.h>
+#include <multiproc/value.h>
+
+#endif

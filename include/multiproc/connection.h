@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connections: the two ends of a pipe, over which processes send each other messages.
+ *
+ * A message arrives whole or not at all, however many threads and processes write to or read from
+ * one end at once, and also when one of them is killed in the middle.  Messages of one sender
+ * arrive in order.  A message may be larger than 4 GiB; one of 64 KiB or more is written once into
+ * memory that the receiver then shares.
+ *
+ * An end is open as long as any process holds it.  A child that was given an end holds it too, so a
+ * parent that wants to see MP_EOF when the child ends closes its own copy of the child's end.
+ */
+#ifndef MULTIPROC_CONNECTION_H
+#define MULTIPROC_CONNECTION_H
+
+#include <multiproc/base.h>
+
+MULTIPROC_BEGIN
+
+/**
+ * A pipe: two ends that are connected.  duplex: both ends send and receive; else the first only
+ * receives and the second only sends.  Uses one file descriptor for each end.
+ * -EMFILE, -ENFILE, -ENOMEM.
+ */
+MULTIPROC_API int mp_pipe(int duplex, mp_connection **ret_first, mp_connection **ret_second);
+
+/**
+ * Sends a value; takes it over.  Waits while the other end's buffer is full, at most `timeout`.
+ * Handles inside the value travel along: the receiver gets its own.
+ * -ETIMEDOUT (nothing was sent); -EPIPE when the other end is closed or dead; MP_ECLOSED;
+ * MP_EDIRECTION; MP_ELIMIT when nested too deep; -E2BIG for more than 240 descriptors in one value;
+ * -ENOMEM; -EMFILE.
+ */
+MULTIPROC_API int mp_connection_send(mp_connection *connection, mp_value *value, mp_time timeout);
+
+/**
+ * Receives a value.  -ETIMEDOUT; MP_EOF; MP_ECLOSED; MP_EDIRECTION; -EBADMSG, MP_EUNSAFE, MP_ELIMIT
+ * or -EILSEQ when the message is not a plain value: that message is then gone, the next one can be
+ * received.  -EMFILE when the message brought descriptors and there is no room for them.
+ * If the caller is killed inside, the message is either still there for the other holders of this
+ * end, or gone with the caller.
+ */
+MULTIPROC_API int mp_connection_recv(mp_connection *connection, mp_value **ret_value,
+                                     mp_time timeout);
+
+/** Sends `size` bytes as one message.  Errors as mp_connection_send(). */
+MULTIPROC_API int mp_connection_send_bytes(mp_connection *connection, const void *data, size_t size,
+                                           mp_time timeout);
+
+/**
+ * Receives a message into the caller's buffer and returns its size in bytes.  -EMSGSIZE when it
+ * does not fit: nothing of `data` is then defined, and the message stays the next one of this
+ * handle (mp_connection_pending() tells its size; poll and mp_wait see it, the bare descriptor does
+ * not). Other errors as mp_connection_recv().
+ */
+MULTIPROC_API int64_t mp_connection_recv_bytes(mp_connection *connection, void *data,
+                                               size_t capacity, mp_time timeout);
+
+/** Receives a message of any size into a new buffer; a large one is not copied. */
+MULTIPROC_API int mp_connection_recv_buffer(mp_connection *connection, mp_buffer **ret_buffer,
+                                            mp_time timeout);
+
+/** Size of the message that -EMSGSIZE left behind, or -ENOMSG when there is none. */
+MULTIPROC_API int64_t mp_connection_pending(mp_connection *connection);
+
+/** Drops the message that -EMSGSIZE left behind.  -ENOMSG when there is none. */
+MULTIPROC_API int mp_connection_drop(mp_connection *connection);
+
+/** 1 when a receive would not wait (a message, or the end, is there), 0 when not within `timeout`.
+ */
+MULTIPROC_API int mp_connection_poll(mp_connection *connection, mp_time timeout);
+
+/**
+ * How long a receive may look for a message before it sleeps, in nanoseconds (0: never).  Looking
+ * costs the processor and saves the wake-up, which on many machines takes longer than the message.
+ * By default up to 20 microseconds while that pays, and none on a single processor.
+ */
+MULTIPROC_API int mp_connection_set_spin(mp_connection *connection, mp_time spin);
+
+/** No more messages will be sent from this end; the other end receives what is there, then MP_EOF.
+ *  This is for every holder of the end. */
+MULTIPROC_API int mp_connection_shutdown_send(mp_connection *connection);
+
+/** The descriptor, for poll, select and epoll: readable when a receive would not wait.  Stays the
+ *  connection's.  MP_ECLOSED. */
+MULTIPROC_API int mp_connection_fd(const mp_connection *connection);
+
+MULTIPROC_API int mp_connection_readable(const mp_connection *connection);
+MULTIPROC_API int mp_connection_writable(const mp_connection *connection);
+
+/**
+ * Closes this process's hold of the end, for all references to the handle: later calls answer
+ * MP_ECLOSED.  A thread that is inside a call finishes it.  Closing twice is no error.
+ */
+MULTIPROC_API int mp_connection_close(mp_connection *connection);
+
+/** 1 after mp_connection_close(). */
+MULTIPROC_API int mp_connection_closed(const mp_connection *connection);
+
+MULTIPROC_API mp_connection *mp_connection_ref(mp_connection *connection);
+
+/** Gives a reference back; the last one closes. */
+MULTIPROC_API void mp_connection_free(mp_connection *connection);
+
+/** The end as a value, to pass as an argument or in a message; holds a reference of its own. */
+MULTIPROC_API mp_value *mp_value_connection(mp_connection *connection);
+
+/** The end in a value, borrowed from it.  MP_ETYPE. */
+MULTIPROC_API int mp_value_get_connection(const mp_value *value, mp_connection **ret_connection);
+
+/* ---- waiting on many ------------------------------------------------------------------------- */
+
+/** One thing to wait for.  Made by the macros below; `ready` is set by mp_wait(). */
+typedef struct mp_waitable {
+    mp_connection *connection; /* or NULL */
+    int fd;                    /* used when there is no connection */
+    int ready; /* 1: a receive, a read or a join would not wait; or an error is there */
+} mp_waitable;
+
+#define MP_WAIT_CONNECTION(c) \
+    {                         \
+        (c), -1, 0            \
+    }
+#define MP_WAIT_FD(fd) \
+    {                  \
+        NULL, (fd), 0  \
+    }
+#define MP_WAIT_PROCESS(p) MP_WAIT_FD(mp_process_sentinel(p))
+
+/**
+ * Waits until at least one of n things is ready, sets `ready` in each, and returns how many are; 0
+ * after the timeout.  With n = 0 it waits for the timeout.  MP_ECLOSED for a closed connection,
+ * -EBADF for a descriptor that is not open, -EINVAL for more than 65536 things, -ENOMEM.
+ */
+MULTIPROC_API int mp_wait(mp_waitable *items, size_t n, mp_time timeout);
+
+MULTIPROC_END
+
+#endif

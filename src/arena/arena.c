@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the arena's file and mapping.  The header is written before the arena is shown to anyone and is
+ * constant from then on, `size` excepted, which grows only.  A process that dies here leaves a file
+ * that nobody else has seen yet, or one that is whole.
+ */
+#include <pthread.h>
+
+#include "arena/slot.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(mp__arena_header *) header;
+static int arena_fd = -1;
+
+#define PAGE UINT64_C(4096)
+
+static uint64_t round_up(uint64_t n)
+{
+    return (n + PAGE - 1) / PAGE * PAGE;
+}
+
+static int fill(int fd, mp__arena_header *h)
+{
+    mp__arena_header first = {
+        .magic = MP__ARENA_MAGIC,
+        .layout = MP__ARENA_LAYOUT,
+        .slot_size = sizeof(mp__slot),
+        .slots = PAGE,
+        .slot_count = MP__SLOT_COUNT,
+        .end = round_up(PAGE + MP__SLOT_COUNT * sizeof(mp__slot)),
+    };
+    int r = mp__os_random(first.family, sizeof first.family);
+    if (r == 0)
+        r = mp__os_resize(fd, first.end);
+    if (r == 0)
+        r = mp__os_seal_shrink(fd);
+    if (r < 0)
+        return r;
+    atomic_init(&first.size, first.end);
+    *h = first;
+    return 0;
+}
+
+static int make(void)
+{
+    void *address;
+    int fd = mp__os_memfd("multiproc", true);
+    if (fd < 0)
+        return fd;
+    int r = mp__os_map(fd, MP__ARENA_RESERVE, true, &address);
+    if (r == 0) {
+        r = fill(fd, address);
+        if (r < 0)
+            mp__os_unmap(address, MP__ARENA_RESERVE);
+    }
+    if (r < 0) {
+        mp__os_close(fd);
+        return r;
+    }
+    arena_fd = fd;
+    atomic_store(&header, address);
+    return 0;
+}
+
+int mp__arena_ensure(void)
+{
+    if (mp__likely(atomic_load_explicit(&header, memory_order_acquire) != NULL))
+        return 0;
+    pthread_mutex_lock(&lock);
+    int r = atomic_load(&header) ? 0 : make();
+    pthread_mutex_unlock(&lock);
+    return r < 0 ? mp__fail(r, "cannot make the family's shared memory") : r;
+}
+
+static bool is_arena(const mp__arena_header *h, uint64_t size)
+{
+    return h->magic == MP__ARENA_MAGIC && h->layout == MP__ARENA_LAYOUT &&
+           h->slot_size == sizeof(mp__slot) && h->slots == PAGE &&
+           h->slot_count == MP__SLOT_COUNT && h->end <= size && h->end >= PAGE;
+}
+
+int mp__arena_attach(int fd)
+{
+    uint64_t size;
+    void *address;
+    int r = mp__os_file_size(fd, &size);
+    if (r < 0)
+        return r;
+    if (size < PAGE || size > MP__ARENA_RESERVE || !mp__os_is_sealed(fd))
+        return mp__fail(-EBADMSG, "the inherited descriptor %d is not an arena", fd);
+    r = mp__os_map(fd, MP__ARENA_RESERVE, true, &address);
+    if (r < 0)
+        return r;
+    if (!is_arena(address, size)) {
+        mp__os_unmap(address, MP__ARENA_RESERVE);
+        return mp__fail(MP_ECHANGED, "the arena in descriptor %d has another layout", fd);
+    }
+    arena_fd = fd;
+    atomic_store(&header, address);
+    return 0;
+}
+
+int mp__arena_fd(void)
+{
+    return atomic_load(&header) ? arena_fd : -1;
+}
+
+const mp__arena_header *mp__arena_info(void)
+{
+    return atomic_load_explicit(&header, memory_order_acquire);
+}
+
+void *mp__arena_at(uint64_t offset, size_t size)
+{
+    mp__arena_header *h = atomic_load_explicit(&header, memory_order_acquire);
+    uint64_t end;
+    if (!h || __builtin_add_overflow(offset, size, &end) || end > atomic_load(&h->size))
+        return NULL;
+    return (char *)h + offset;
+}
+
+void mp__arena_after_fork(void)
+{
+    pthread_mutex_init(&lock, NULL);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Process slots: what a family knows about each of its processes, in shared memory, for the process
+ * itself, its parent, its fork server and anyone who looks on from outside.
+ *
+ * A slot is claimed by the parent, before the child exists, and given back by the parent when the child
+ * has ended; when the parent is dead too, by whoever needs a slot next.  Its life is one 64-bit word,
+ * (generation, parent's pid, state), that changes by compare-and-swap only:
+ *
+ *   FREE -> CLAIMED     by the parent: the other fields are the parent's to fill
+ *   CLAIMED -> RUNNING  by the child, before it runs anything
+ *   CLAIMED -> REVOKED  by the parent, when it does not know whether there is a child (its fork server
+ *                       was killed): the child, if there is one, ends at once.  So a child runs exactly
+ *                       when its parent knows of it.
+ *   any -> FREE         with the next generation
+ *
+ * A process that is killed leaves its slot as it was: the state says what it was doing, and nobody
+ * waits for a slot.
+ */
+#ifndef MP__SLOT_H
+#define MP__SLOT_H
+
+#include "arena/arena.h"
+
+#define MP__SLOT_COUNT 8192
+#define MP__SLOT_TEXT 304
+
+typedef enum mp__slot_state {
+    MP__SLOT_FREE = 0,
+    MP__SLOT_CLAIMED = 1,
+    MP__SLOT_RUNNING = 2,
+    MP__SLOT_REVOKED = 3,
+} mp__slot_state;
+
+typedef struct mp__slot {
+    _Atomic uint64_t word;    /* generation (24 bits), parent's pid (32), mp__slot_state (8) */
+    _Atomic int64_t made_at;  /* monotonic time of the claim, ns */
+    _Atomic uint32_t pid;     /* 0 until there is a child */
+    _Atomic uint32_t has_exit; /* futex: 1 when exit_code is known to the child or its fork server */
+    _Atomic int32_t exit_code;
+    _Atomic uint32_t failed; /* 1 when `text` says why the child could not run its target */
+    char name[64];
+    char text[MP__SLOT_TEXT];
+    char spare[112]; /* up to 512 bytes, for what later layers hold here */
+} mp__slot;
+
+_Static_assert(sizeof(mp__slot) == 512, "slots are 512 bytes");
+
+/* A slot as others refer to it. */
+typedef struct mp__slot_ref {
+    uint32_t index; /* 0: none */
+    uint32_t generation;
+} mp__slot_ref;
+
+/* Claims a free slot for a child that is about to be made.  -EAGAIN when all are taken. */
+MP__HIDDEN int mp__slot_claim(const char *name, mp__slot_ref *ret_ref);
+
+/* The slot, or NULL when the reference is stale or nonsense. */
+MP__HIDDEN mp__slot *mp__slot_get(mp__slot_ref ref);
+
+/* CLAIMED -> `state`; false when it was in another state. */
+MP__HIDDEN bool mp__slot_advance(mp__slot_ref ref, mp__slot_state state);
+
+MP__HIDDEN void mp__slot_free(mp__slot_ref ref);
+
+/* By the child or its fork server: how it ended. */
+MP__HIDDEN void mp__slot_set_exit(mp__slot_ref ref, int code);
+/* By the child: why it cannot run its target. */
+MP__HIDDEN void mp__slot_set_failure(mp__slot_ref ref, const char *text);
+
+MP__HIDDEN unsigned mp__slot_used(void); /* for tests and figures */
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections, as the layers above see them. */
+#ifndef MP__CONNECTION_H
+#define MP__CONNECTION_H
+
+#include <multiproc/connection.h>
+
+#include "channel/message.h"
+
+/* A connection over a packet socket; takes the descriptor over, also when it fails. */
+MP__HIDDEN mp_connection *mp__connection_make(int fd, bool readable, bool writable);
+
+/* For messages: the descriptor, which stays open until mp__connection_leave(). */
+MP__HIDDEN int mp__connection_enter(mp_connection *connection);
+MP__HIDDEN void mp__connection_leave(mp_connection *connection);
+
+MP__HIDDEN bool mp__connection_has_kept(mp_connection *connection);
+
+/* Set by the host hooks: waits return -EINTR. */
+MP__HIDDEN extern _Atomic bool mp__interruptible;
+
+/* Waits for descriptors until the deadline: >0, 0 when it passed, or an error. */
+MP__HIDDEN int mp__poll_until(mp__pollfd *fds, size_t n, mp__deadline deadline);
+
+#endif

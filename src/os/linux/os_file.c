@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* Owns plain descriptors and poll.  Stateless. */
+#include <fcntl.h>
+#include <poll.h>
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "os/os.h"
+
+int mp__os_close(int fd)
+{
+    /* Linux has freed the number also when close reports EINTR. */
+    return fd < 0 || close(fd) == 0 || errno == EINTR ? 0 : -errno;
+}
+
+int mp__os_dup(int fd)
+{
+    MP__FAULT("dup");
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return copy < 0 ? -errno : copy;
+}
+
+int mp__os_pipe(int ret_fds[2])
+{
+    MP__FAULT("pipe2");
+    return pipe2(ret_fds, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
+int mp__os_is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
+}
+
+int mp__os_set_cloexec(int fd, bool cloexec)
+{
+    return fcntl(fd, F_SETFD, cloexec ? FD_CLOEXEC : 0) < 0 ? -errno : 0;
+}
+
+_Static_assert(sizeof(mp__pollfd) == sizeof(struct pollfd) &&
+                   offsetof(mp__pollfd, revents) == offsetof(struct pollfd, revents),
+               "mp__pollfd is struct pollfd");
+_Static_assert(MP__POLLIN == POLLIN && MP__POLLOUT == POLLOUT && MP__POLLHUP == POLLHUP &&
+                   MP__POLLNVAL == POLLNVAL,
+               "the names of os.h are those of poll");
+
+int mp__os_poll(mp__pollfd *fds, size_t n, mp_time timeout)
+{
+    MP__FAULT("poll");
+    struct timespec left, *until = NULL;
+    if (timeout != MP_FOREVER) {
+        timeout = timeout > 0 ? timeout : 0;
+        left.tv_sec = (time_t)(timeout / 1000000000);
+        left.tv_nsec = (long)(timeout % 1000000000);
+        until = &left;
+    }
+    int r = ppoll((struct pollfd *)(void *)fds, n, until, NULL);
+    return r < 0 ? -errno : r;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/* Owns anonymous memory files and their mappings.  Stateless. */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "os/os.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+int mp__os_memfd(const char *name, bool sealable)
+{
+    MP__FAULT("memfd_create");
+    unsigned flags = MFD_CLOEXEC | (sealable ? MFD_ALLOW_SEALING : 0);
+    int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
+        fd = memfd_create(name, flags);
+    return fd < 0 ? -errno : fd;
+}
+
+int mp__os_resize(int fd, uint64_t size)
+{
+    MP__FAULT("ftruncate");
+    if (size > INT64_MAX)
+        return -ENOMEM;
+    int r;
+    do
+        r = ftruncate(fd, (off_t)size);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
+int mp__os_reserve(int fd, uint64_t size)
+{
+    MP__FAULT("fallocate");
+    int r;
+    if (size > INT64_MAX)
+        return -ENOMEM;
+    do
+        r = fallocate(fd, 0, 0, (off_t)size);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
+int mp__os_file_size(int fd, uint64_t *ret_size)
+{
+    MP__FAULT("fstat");
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    *ret_size = (uint64_t)st.st_size;
+    return 0;
+}
+
+static int seal(int fd, int seals)
+{
+    MP__FAULT("fcntl");
+    return fcntl(fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
+}
+
+int mp__os_seal_size(int fd)
+{
+    return seal(fd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+int mp__os_seal_shrink(int fd)
+{
+    return seal(fd, F_SEAL_SHRINK);
+}
+
+int mp__os_is_sealed(int fd)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && (seals & F_SEAL_SHRINK);
+}
+
+int mp__os_map(int fd, size_t size, bool writable, void **ret_address)
+{
+    MP__FAULT("mmap");
+    void *p = mmap(NULL, size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE,
+                   fd, 0);
+    if (p == MAP_FAILED)
+        return -errno;
+    *ret_address = p;
+    return 0;
+}
+
+int mp__os_unmap(void *address, size_t size)
+{
+    return munmap(address, size) < 0 ? -errno : 0;
+}
+
+/* One call moves at most 2 GiB, so both directions loop. */
+int mp__os_read_at(int fd, void *data, size_t size, uint64_t offset)
+{
+    for (size_t done = 0; done < size;) {
+        MP__FAULT("pread");
+        ssize_t n = pread(fd, (char *)data + done, size - done, (off_t)(offset + done));
+        if (n == 0)
+            return -EBADMSG;
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return 0;
+}
+
+int mp__os_write_at(int fd, const void *data, size_t size, uint64_t offset)
+{
+    for (size_t done = 0; done < size;) {
+        MP__FAULT("pwrite");
+        ssize_t n = pwrite(fd, (const char *)data + done, size - done, (off_t)(offset + done));
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return 0;
+}

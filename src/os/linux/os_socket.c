@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns packet sockets: AF_UNIX, SOCK_SEQPACKET.  The kernel takes and gives each packet as a whole, so
+ * a process that dies while it sends or receives leaves either the whole packet or none.  Stateless.
+ */
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "os/os.h"
+
+typedef union control {
+    char room[CMSG_SPACE(sizeof(int) * MP__MAX_FDS)];
+    struct cmsghdr align;
+} control;
+
+int mp__os_packet_pair(int ret_fds[2])
+{
+    MP__FAULT("socketpair");
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_fds) < 0 ? -errno : 0;
+}
+
+int mp__os_packet_send(int fd, const mp__packet *packet, bool wait)
+{
+    MP__FAULT("sendmsg");
+    control room;
+    struct msghdr m = {0};
+    m.msg_iov = (struct iovec *)(uintptr_t)packet->iov;
+    m.msg_iovlen = (size_t)packet->niov;
+    if (packet->nfds) {
+        size_t size = sizeof(int) * (size_t)packet->nfds;
+        memset(&room, 0, sizeof room);
+        m.msg_control = room.room;
+        m.msg_controllen = CMSG_SPACE(size);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(size);
+        memcpy(CMSG_DATA(c), packet->fds, size);
+    }
+    for (;;) {
+        if (sendmsg(fd, &m, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)
+            return 0;
+        if (errno == ECONNREFUSED || errno == ENOTCONN)
+            return -EPIPE;
+        if (errno != ECONNRESET) /* reported once for packets that the other end never read */
+            return -errno;
+    }
+}
+
+static void take_descriptors(struct msghdr *m, mp__packet *packet)
+{
+    packet->nfds = 0;
+    packet->fds_lost = (m->msg_flags & MSG_CTRUNC) != 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(packet->fds, CMSG_DATA(c), n * sizeof(int));
+        packet->nfds = (int)n;
+    }
+}
+
+int mp__os_packet_receive(int fd, mp__packet *packet, bool wait)
+{
+    MP__FAULT("recvmsg");
+    control room;
+    struct msghdr m = {0};
+    int flags = MSG_TRUNC | MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT);
+    for (;;) {
+        m.msg_iov = packet->iov;
+        m.msg_iovlen = (size_t)packet->niov;
+        m.msg_control = room.room;
+        m.msg_controllen = sizeof room.room;
+        ssize_t n = recvmsg(fd, &m, flags);
+        if (n > 0) {
+            packet->size = (size_t)n;
+            take_descriptors(&m, packet);
+            return 0;
+        }
+        if (n == 0 || errno == ENOTCONN)
+            return MP_EOF;
+        /* Reported once, before what the other end had sent: when it closed, it had not read all. */
+        if (errno != ECONNRESET)
+            return -errno;
+    }
+}
+
+int mp__os_shutdown_send(int fd)
+{
+    MP__FAULT("shutdown");
+    return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+int mp__os_shutdown_receive(int fd)
+{
+    MP__FAULT("shutdown");
+    return shutdown(fd, SHUT_RD) < 0 ? -errno : 0;
+}
+
+int mp__os_set_send_buffer(int fd, int size)
+{
+    MP__FAULT("setsockopt");
+    return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0 ? -errno : 0;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Layer 1: the contract with the operating system.  Nothing outside src/os makes a system call.
+ *
+ * Every function returns 0 or a positive count, or -errno.  Every descriptor that is made is
+ * close-on-exec.  Interrupted calls are restarted, except the waits, which return -EINTR so that the
+ * caller can look at its deadline and at the host's wishes.  In a build with test points each of
+ * them is a fault point (base/fault.h).
+ */
+#ifndef MP__OS_H
+#define MP__OS_H
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "base/base.h"
+
+/* ---- time, random, processors (os_misc.c) ---- */
+
+MP__HIDDEN int64_t mp__os_now(void); /* monotonic, ns; cannot fail */
+MP__HIDDEN int mp__os_random(void *data, size_t size);
+MP__HIDDEN int mp__os_cpu_count(void); /* affinity and control group quota; at least 1 */
+MP__HIDDEN bool mp__os_one_cpu(void);  /* this process can run on one processor only */
+MP__HIDDEN void mp__os_relax(void);    /* one turn of a spinning loop */
+MP__HIDDEN int mp__os_write_all(int fd, const void *data, size_t size);
+MP__HIDDEN int mp__os_exe_identity(char *ret_text, size_t size); /* of the running program's file */
+MP__HIDDEN void mp__os_set_command_name(const char *name);
+MP__HIDDEN void mp__os_command_name(char *ret_name, size_t size);
+
+/* ---- descriptors (os_file.c) ---- */
+
+MP__HIDDEN int mp__os_close(int fd); /* never a fault point */
+MP__HIDDEN int mp__os_dup(int fd);
+MP__HIDDEN int mp__os_pipe(int ret_fds[2]);
+MP__HIDDEN int mp__os_is_open(int fd);                 /* 0 or -EBADF */
+MP__HIDDEN int mp__os_set_cloexec(int fd, bool cloexec); /* never a fault point */
+
+typedef struct mp__pollfd {
+    int fd;
+    short events, revents; /* the values of poll(2) */
+} mp__pollfd;
+
+/* The values of poll(2) that the library uses; checked in os_file.c. */
+#define MP__POLLIN 0x001
+#define MP__POLLOUT 0x004
+#define MP__POLLHUP 0x010
+#define MP__POLLNVAL 0x020
+
+/* Waits for any of n descriptors; number of ready ones, 0 after `timeout`, -EINTR. */
+MP__HIDDEN int mp__os_poll(mp__pollfd *fds, size_t n, mp_time timeout);
+
+/* ---- memory files (os_memory.c) ---- */
+
+MP__HIDDEN int mp__os_memfd(const char *name, bool sealable);
+MP__HIDDEN int mp__os_resize(int fd, uint64_t size); /* reserves nothing */
+MP__HIDDEN int mp__os_reserve(int fd, uint64_t size); /* pages for all of it, or -ENOMEM, -ENOSPC */
+MP__HIDDEN int mp__os_file_size(int fd, uint64_t *ret_size);
+MP__HIDDEN int mp__os_seal_size(int fd); /* the file keeps its size from now on */
+MP__HIDDEN int mp__os_seal_shrink(int fd);
+MP__HIDDEN int mp__os_is_sealed(int fd); /* 1 if it cannot be shrunk any more */
+MP__HIDDEN int mp__os_map(int fd, size_t size, bool writable, void **ret_address);
+MP__HIDDEN int mp__os_unmap(void *address, size_t size); /* never a fault point */
+MP__HIDDEN int mp__os_read_at(int fd, void *data, size_t size, uint64_t offset);
+MP__HIDDEN int mp__os_write_at(int fd, const void *data, size_t size, uint64_t offset);
+
+/* ---- sockets that keep message boundaries (os_socket.c) ---- */
+
+#define MP__MAX_FDS 240 /* descriptors in one packet; the kernel's limit is 253 */
+
+typedef struct mp__packet {
+    struct iovec iov[3];
+    int niov;
+    size_t size;      /* received: the whole packet's, also when it did not fit */
+    int fds[MP__MAX_FDS];
+    int nfds;
+    bool fds_lost;    /* received: there was no room for some descriptors */
+} mp__packet;
+
+MP__HIDDEN int mp__os_packet_pair(int ret_fds[2]);
+
+/* One packet, whole or not at all.  -EAGAIN when `wait` is false and it would block; -EINTR. */
+MP__HIDDEN int mp__os_packet_send(int fd, const mp__packet *packet, bool wait);
+
+/* 0, or -EAGAIN, -EINTR; MP_EOF when the other end is closed.  Received descriptors are the
+ * caller's. */
+MP__HIDDEN int mp__os_packet_receive(int fd, mp__packet *packet, bool wait);
+
+MP__HIDDEN int mp__os_shutdown_send(int fd);
+MP__HIDDEN int mp__os_shutdown_receive(int fd);
+MP__HIDDEN int mp__os_set_send_buffer(int fd, int size);
+
+/* ---- processes (os_process.c) ---- */
+
+MP__HIDDEN pid_t mp__os_pid(void);
+MP__HIDDEN int mp__os_fork(pid_t *ret_pid); /* *ret_pid is 0 in the child */
+MP__HIDDEN int mp__os_pidfd(pid_t pid);
+MP__HIDDEN int mp__os_signal(int pidfd, int signal); /* -ESRCH when it has ended */
+
+/* Reaps the child behind a readable pidfd: its exit code as in mp_process_exit_code().  -EAGAIN while
+ * it runs; -ECHILD when somebody else reaped it, or it is not a child, and the kernel does not tell. */
+MP__HIDDEN int mp__os_reap(int pidfd, int *ret_code);
+
+/* Kills and reaps a child of which there is no pidfd. */
+MP__HIDDEN void mp__os_kill_and_reap(pid_t pid);
+
+/* A descriptor that is readable for ever, in place of the pidfd of a process that is gone. */
+MP__HIDDEN int mp__os_ended_sentinel(void);
+
+/* When the process started, in clock ticks since boot: with the pid, an id that is not reused. */
+MP__HIDDEN int mp__os_start_time(pid_t pid, uint64_t *ret_ticks);
+
+/* Asks the kernel to send this process `signal` when all write ends of the pipe `fd` are closed. */
+MP__HIDDEN int mp__os_signal_on_hangup(int fd, int signal);
+
+MP__HIDDEN void mp__os_exit_now(int code) __attribute__((noreturn));
+
+/* For the fork server, which is the library's own process: Ctrl-C is not for it.  The old disposition
+ * is kept for its children. */
+MP__HIDDEN void mp__os_ignore_interrupt(void);
+MP__HIDDEN void mp__os_restore_interrupt(void);
+
+/* ---- a fresh image (os_spawn.c) ---- */
+
+typedef struct mp__spawn {
+    const char *path; /* NULL: the running program */
+    char *const *argv;
+    char *const *envp; /* NULL: this process's */
+    const int *keep;   /* descriptors above 2 that the image gets under the same number */
+    int nkeep;
+} mp__spawn;
+
+/* Starts it as a child.  Costs the same for a parent of any size; returns after the exec. */
+MP__HIDDEN int mp__os_spawn(const mp__spawn *spawn, pid_t *ret_pid, int *ret_pidfd);
+
+/* ---- waiting on a word of shared memory (os_misc.c) ---- */
+
+/* -EAGAIN when *word is not `expected`, -ETIMEDOUT, -EINTR; 0 after a wake-up, which may be nobody's. */
+MP__HIDDEN int mp__os_futex_wait(_Atomic uint32_t *word, uint32_t expected, mp_time timeout);
+MP__HIDDEN int mp__os_futex_wake(_Atomic uint32_t *word, int count);
+
+#endif

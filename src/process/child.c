@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the life of a child between its birth and its exit.  It claims its slot before anything else, so
+ * that a child runs exactly when its parent knows of it (slot.h).
+ */
+#include <signal.h>
+#include <stdio.h>
+
+#include "process/process.h"
+
+/* The kernel sends the signal when the life pipe's writing end is gone; if it is gone already, the
+ * child sends it to itself. */
+static void watch_parent(const mp__birth *birth)
+{
+    mp_orphan orphan = birth->orphan;
+    if (orphan == MP_ORPHAN_DEFAULT)
+        orphan = birth->daemon ? MP_ORPHAN_KILL : MP_ORPHAN_STAY;
+    if (orphan == MP_ORPHAN_STAY)
+        return;
+    int signal = orphan == MP_ORPHAN_KILL ? SIGKILL : SIGTERM;
+    int r = mp__os_signal_on_hangup(birth->life, signal);
+    if (r < 0)
+        mp__log(MP_LOG_WARNING, "cannot watch the parent: %s", mp_error_text(r));
+    mp__pollfd p = {birth->life, MP__POLLIN, 0};
+    if (mp__os_poll(&p, 1, MP_NOWAIT) > 0)
+        raise(signal);
+}
+
+static int run_target(mp__birth *birth)
+{
+    const mp_host *host = mp__host();
+    if (host->run)
+        return host->run(host->data, birth->target, birth->args);
+    mp_target *target = mp__target_find(birth->target);
+    if (target)
+        return target->run(birth->args);
+    char text[MP__SLOT_TEXT];
+    snprintf(text, sizeof text, "target '%s' is not registered in %s", birth->target,
+             mp__program_name());
+    mp__self_fail(text);
+    return 1;
+}
+
+void mp__child_run(mp__birth *birth)
+{
+    mp__slot *slot = mp__slot_get(birth->slot);
+    mp__self_born(birth);
+    if (slot)
+        atomic_store(&slot->pid, (uint32_t)mp__os_pid());
+    if (!mp__slot_advance(birth->slot, MP__SLOT_RUNNING))
+        mp__os_exit_now(1);
+    watch_parent(birth);
+    mp__exit_guard(birth->forked);
+    mp__log(MP_LOG_INFO, "child process calls target '%s'", birth->target);
+    mp__exit_leave(run_target(birth));
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns lists, tuples and dicts.  A dict keeps its pairs in order of insertion, as items[2i] (key) and
+ * items[2i+1]; from 9 pairs on an open-addressed index of pair numbers + 1 stands beside them, at most
+ * half full.  The hash is seeded once per process, so that keys from outside cannot be chosen to
+ * collide.  Process-local.
+ */
+#include <math.h>
+
+#include "os/os.h"
+#include "value/value.h"
+
+#define SMALL_DICT 8
+
+/* ---- hashing: equal values have equal hashes, across int, bool and float ---- */
+
+static uint64_t seed(void)
+{
+    static _Atomic uint64_t value;
+    uint64_t s = atomic_load_explicit(&value, memory_order_relaxed);
+    if (s)
+        return s;
+    if (mp__os_random(&s, sizeof s) < 0)
+        s = (uint64_t)(uintptr_t)&value;
+    s |= 1;
+    uint64_t expected = 0;
+    return atomic_compare_exchange_strong(&value, &expected, s) ? s : expected;
+}
+
+static uint64_t mix(uint64_t h, uint64_t x)
+{
+    h = (h ^ x) * UINT64_C(0x9e3779b97f4a7c15);
+    h ^= h >> 32;
+    h *= UINT64_C(0xd6e8feb86659fd93);
+    return h ^ h >> 29;
+}
+
+static uint64_t hash_bytes(uint64_t h, const char *data, size_t size)
+{
+    for (; size >= 8; data += 8, size -= 8)
+        h = mix(h, mp__load64(data));
+    uint64_t last = 0;
+    for (size_t i = 0; i < size; i++)
+        last |= (uint64_t)(unsigned char)data[i] << (8 * i);
+    return mix(h, last + ((uint64_t)size << 56));
+}
+
+uint64_t mp__value_hash(const mp_value *v)
+{
+    uint64_t h = seed();
+    switch ((mp_kind)v->kind) {
+    case MP_KIND_NONE:
+        return mix(h, 1);
+    case MP_KIND_BOOL:
+        return mix(h, v->truth);
+    case MP_KIND_INT:
+        return mix(h, (uint64_t)v->number);
+    case MP_KIND_FLOAT:
+        if (v->real >= -0x1p63 && v->real < 0x1p63 && v->real == floor(v->real))
+            return mix(h, (uint64_t)(int64_t)v->real);
+        if (fabs(v->real) >= 0x1p63 && isfinite(v->real))
+            return mix(h, 7); /* may equal a big integer */
+        return mix(h, isnan(v->real) ? 5 : mp__load64(&v->real));
+    case MP_KIND_BIGINT:
+        return mix(h, 7);
+    case MP_KIND_STR:
+        return hash_bytes(h ^ 2, v->text.data, v->text.size);
+    case MP_KIND_BYTES:
+        return hash_bytes(h ^ 3, v->text.data, v->text.size);
+    case MP_KIND_HANDLE:
+        return mix(h, (uint64_t)(uintptr_t)v->handle.object);
+    default:
+        for (size_t i = 0; i < v->seq.n; i++)
+            h = mix(h, mp__value_hash(v->seq.items[i]));
+        return mix(h, v->seq.n);
+    }
+}
+
+bool mp__value_hashable(const mp_value *v)
+{
+    if (v->kind == MP_KIND_LIST || v->kind == MP_KIND_DICT)
+        return false;
+    if (v->kind == MP_KIND_TUPLE)
+        for (size_t i = 0; i < v->seq.n; i++)
+            if (!mp__value_hashable(v->seq.items[i]))
+                return false;
+    return true;
+}
+
+/* ---- building ---- */
+
+int mp__seq_push(mp_value *seq, mp_value *item)
+{
+    size_t used = mp__seq_items(seq);
+    size_t pushed = seq->kind == MP_KIND_DICT ? 2 : 1;
+    if (used + pushed > seq->seq.capacity) {
+        size_t capacity = seq->seq.capacity ? seq->seq.capacity * 2 : 4, bytes;
+        mp_value **items = mp__mul(capacity, sizeof *items, &bytes)
+                               ? mp__realloc(seq->seq.items, bytes)
+                               : NULL;
+        if (!items) {
+            mp_value_free(item);
+            return -ENOMEM;
+        }
+        seq->seq.items = items;
+        seq->seq.capacity = capacity;
+    }
+    seq->seq.items[used] = item;
+    if (seq->kind != MP_KIND_DICT)
+        seq->seq.n++;
+    return 0;
+}
+
+static size_t find_pair(const mp_value *dict, const mp_value *key, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (mp_value_equal(dict->seq.items[2 * i], key))
+            return i;
+    return SIZE_MAX;
+}
+
+/* Finds the place of a key in the index; *ret_pair is SIZE_MAX when the place is empty. */
+static size_t probe(const mp_value *dict, size_t mask, const mp_value *key, size_t *ret_pair)
+{
+    size_t at = mp__value_hash(key) & mask;
+    for (;; at = (at + 1) & mask) {
+        uint32_t pair = dict->seq.index[at];
+        if (!pair || mp_value_equal(dict->seq.items[2 * (size_t)(pair - 1)], key)) {
+            *ret_pair = pair ? pair - 1 : SIZE_MAX;
+            return at;
+        }
+    }
+}
+
+static size_t index_size(size_t n)
+{
+    size_t size = 16;
+    while (size < 2 * n)
+        size *= 2;
+    return size;
+}
+
+/* Throws out pairs whose key comes again, moving the later value to the first place. */
+static int dict_finish(mp_value *dict)
+{
+    size_t n = dict->seq.n, kept = 0;
+    mp_value **items = dict->seq.items;
+    if (n >= UINT32_MAX / 4)
+        return mp__fail(MP_ELIMIT, "a dict of %zu pairs is too large", n);
+    size_t mask = index_size(n) - 1;
+    if (n > SMALL_DICT) {
+        dict->seq.index = mp__alloc_zero((mask + 1) * sizeof(uint32_t));
+        if (!dict->seq.index)
+            return -ENOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t same, at = 0;
+        if (dict->seq.index)
+            at = probe(dict, mask, items[2 * i], &same);
+        else
+            same = find_pair(dict, items[2 * i], kept);
+        if (same != SIZE_MAX) {
+            mp_value_free(items[2 * same + 1]);
+            items[2 * same + 1] = items[2 * i + 1];
+            mp_value_free(items[2 * i]);
+            continue;
+        }
+        items[2 * kept] = items[2 * i];
+        items[2 * kept + 1] = items[2 * i + 1];
+        if (dict->seq.index)
+            dict->seq.index[at] = (uint32_t)++kept;
+        else
+            kept++;
+    }
+    dict->seq.n = kept;
+    if (dict->seq.index && index_size(kept) != mask + 1) { /* lookups derive the size from n */
+        size_t pair, small = index_size(kept) - 1;
+        memset(dict->seq.index, 0, (mask + 1) * sizeof(uint32_t));
+        for (size_t i = 0; i < kept; i++)
+            dict->seq.index[probe(dict, small, items[2 * i], &pair)] = (uint32_t)(i + 1);
+    }
+    return 0;
+}
+
+int mp__container_finish(mp_value *v)
+{
+    uint32_t height = 0;
+    uint64_t weight = 1;
+    for (size_t i = 0; i < mp__seq_items(v); i++) {
+        const mp_value *item = v->seq.items[i];
+        if (v->kind == MP_KIND_DICT && i % 2 == 0 && !mp__value_hashable(item))
+            return mp__fail(MP_ETYPE, "a %s cannot be the key of a dict", mp_value_type_name(item));
+        height = item->height > height ? item->height : height;
+        weight += item->weight;
+    }
+    if (height + 1 > MP__MAX_DEPTH)
+        return mp__fail(MP_ELIMIT, "containers nested more than %d deep", MP__MAX_DEPTH);
+    if (weight > MP__MAX_WEIGHT)
+        return mp__fail(MP_ELIMIT, "a value of more than 2**28 items, shared ones counted each time");
+    v->height = height + 1;
+    v->weight = weight;
+    int r = v->kind == MP_KIND_DICT ? dict_finish(v) : 0;
+    v->finished = r == 0;
+    return r;
+}
+
+static mp_value *build(mp_kind kind, mp_value *const *items, size_t count)
+{
+    mp_value *v = NULL;
+    bool complete = true;
+    size_t bytes;
+    for (size_t i = 0; i < count; i++)
+        complete = complete && mp__is(items[i], MP__MAGIC_VALUE);
+    int r = complete ? -ENOMEM : mp_error_code(); /* the failed constructor's */
+    if (complete && mp__mul(count, sizeof *items, &bytes) && (v = mp__value_alloc(kind, 0))) {
+        v->seq.items = mp__alloc(bytes);
+        if (v->seq.items) {
+            if (count)
+                memcpy(v->seq.items, items, bytes);
+            v->seq.capacity = count;
+            v->seq.n = kind == MP_KIND_DICT ? count / 2 : count;
+            r = mp__container_finish(v);
+            if (r == 0)
+                return v;
+            mp_value_free(v);
+            return mp__null(r);
+        }
+        mp_value_free(v);
+    }
+    for (size_t i = 0; i < count; i++)
+        mp_value_free(items[i]);
+    return mp__null(r);
+}
+
+mp_value *mp_value_list(mp_value *const *items, size_t n)
+{
+    MP__CHECK_NULL(items || !n);
+    return build(MP_KIND_LIST, items, n);
+}
+
+mp_value *mp_value_tuple(mp_value *const *items, size_t n)
+{
+    MP__CHECK_NULL(items || !n);
+    return build(MP_KIND_TUPLE, items, n);
+}
+
+mp_value *mp_value_dict(mp_value *const *items, size_t n)
+{
+    MP__CHECK_NULL((items || !n) && n <= SIZE_MAX / 2);
+    return build(MP_KIND_DICT, items, 2 * n);
+}
+
+/* ---- taking apart ---- */
+
+mp_value *mp_value_item(const mp_value *value, size_t i)
+{
+    if (!mp__is(value, MP__MAGIC_VALUE) || !mp__is_container(value) || i >= value->seq.n)
+        return NULL;
+    return value->kind == MP_KIND_DICT ? value->seq.items[2 * i + 1] : value->seq.items[i];
+}
+
+mp_value *mp_value_key(const mp_value *value, size_t i)
+{
+    if (mp_value_kind(value) != MP_KIND_DICT || i >= value->seq.n)
+        return NULL;
+    return value->seq.items[2 * i];
+}
+
+mp_value *mp_value_lookup(const mp_value *dict, const mp_value *key)
+{
+    if (mp_value_kind(dict) != MP_KIND_DICT || !mp__is(key, MP__MAGIC_VALUE) ||
+        !mp__value_hashable(key))
+        return NULL;
+    size_t pair;
+    if (dict->seq.index)
+        probe(dict, index_size(dict->seq.n) - 1, key, &pair);
+    else
+        pair = find_pair(dict, key, dict->seq.n);
+    return pair == SIZE_MAX ? NULL : dict->seq.items[2 * pair + 1];
+}
+
+mp_value *mp_value_lookup_str(const mp_value *dict, const char *key)
+{
+    mp_value *k = mp_value_str(key);
+    mp_value *found = k ? mp_value_lookup(dict, k) : NULL;
+    mp_value_free(k);
+    return found;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The wire form of values: the safe subset of pickle (docs/design/values.md).  What a message carries
+ * beside its bytes, descriptors mainly, is an mp__attachments.
+ */
+#ifndef MP__PICKLE_H
+#define MP__PICKLE_H
+
+#include "os/os.h"
+#include "value/value.h"
+
+/* Descriptors that travel with a message.  Outgoing: borrowed from `held` objects, each of which is
+ * released when the message has gone.  Incoming: owned; an import takes one by setting it to -1. */
+struct mp__attachments {
+    int fds[MP__MAX_FDS];
+    int n;
+    struct {
+        void (*release)(void *object);
+        void *object;
+    } held[MP__MAX_FDS];
+    int nheld;
+};
+
+MP__HIDDEN int mp__attach(mp__attachments *a, int fd, void (*release)(void *), void *object);
+MP__HIDDEN void mp__attachments_release(mp__attachments *a); /* of an outgoing message */
+MP__HIDDEN void mp__attachments_close(mp__attachments *a);   /* of an incoming message */
+
+/* Makes a handle of the kind `code` from what its export left; NULL with errno. */
+typedef mp_value *mp__import_fn(int64_t code, const int64_t words[2], mp__attachments *attachments);
+
+/*
+ * Writing goes in two steps: a plan, which knows the size, then the bytes, into memory of exactly that
+ * size; `attachments` takes what handles bring along, NULL refuses them.
+ */
+struct mp__memo_slot;
+typedef struct mp__pickle_plan {
+    size_t size;
+    /* private to pickle_write.c */
+    unsigned char *out;
+    size_t used;
+    struct mp__memo_slot *memo;
+    size_t memo_size, memo_used;
+    mp__attachments *attachments;
+    int error;
+} mp__pickle_plan;
+
+MP__HIDDEN int mp__pickle_plan_make(const mp_value *value, mp__pickle_plan *plan);
+MP__HIDDEN int mp__pickle_write(mp__pickle_plan *plan, const mp_value *value, void *data,
+                                mp__attachments *attachments);
+MP__HIDDEN void mp__pickle_plan_free(mp__pickle_plan *plan);
+
+/* `owner`, if given, holds the bytes, and large bytes values become views of it. */
+typedef struct mp__pickle_source {
+    const void *data;
+    size_t size;
+    mp_buffer *owner;
+    const mp_limits *limits;
+    mp__attachments *attachments;
+    mp__import_fn *import;
+} mp__pickle_source;
+
+MP__HIDDEN int mp__pickle_read(const mp__pickle_source *source, mp_value **ret_value);
+
+#endif
