@@ -114,10 +114,9 @@ MP__HIDDEN int mp__os_signal_on_hangup(int fd, int signal);
 
 MP__HIDDEN void mp__os_exit_now(int code) __attribute__((noreturn));
 
-/* For the fork server, which is the library's own process: Ctrl-C is not for it.  The old disposition
- * is kept for its children. */
-MP__HIDDEN void mp__os_ignore_interrupt(void);
-MP__HIDDEN void mp__os_restore_interrupt(void);
+/* For the fork server: Ctrl-C is not for it, but waits until a child of it unblocks it. */
+MP__HIDDEN void mp__os_block_interrupt(void);
+MP__HIDDEN void mp__os_unblock_interrupt(void);
 
 /* ---- a fresh image (os_spawn.c) ---- */
 

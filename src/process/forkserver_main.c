@@ -62,7 +62,7 @@ static void become_child(int file, int *fds, int nfds)
     mp__os_close(life);
     for (size_t i = 0; i < child_count; i++)
         mp__os_close(children[i].pidfd);
-    mp__os_restore_interrupt();
+    mp__os_unblock_interrupt();
     int r = mp__payload_read(file, fds, nfds, &payload);
     mp__os_close(file);
     if (r < 0)
@@ -155,7 +155,7 @@ void mp__server_main(mp__payload *payload)
     mp__pollfd *fds = NULL;
     size_t room = 0;
     control = payload->control;
-    mp__os_ignore_interrupt();
+    mp__os_block_interrupt();
     life = payload->birth.life;
     mp__os_signal_on_hangup(life, SIGKILL);
     run_preload(payload->preload);

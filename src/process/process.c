@@ -189,6 +189,7 @@ static int launch(mp_process *p)
         return r;
     r = enlist(p);
     if (r == 0) {
+        mp__flush_streams();
         r = methods[p->method](p);
         if (r < 0)
             delist(p);

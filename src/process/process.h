@@ -95,6 +95,9 @@ MP__HIDDEN void mp__exit_prepare(void);                  /* once a child has bee
 MP__HIDDEN void mp__exit_guard(bool forked);             /* in a child, before its target */
 MP__HIDDEN void mp__exit_leave(int code) __attribute__((noreturn));
 
+/* streams.c */
+MP__HIDDEN void mp__flush_streams(void);
+
 /* child.c: the life of a child, from its birth to its exit */
 MP__HIDDEN void mp__child_run(mp__birth *birth) __attribute__((noreturn));
 

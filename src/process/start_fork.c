@@ -2,33 +2,10 @@
 /*
  * Owns the start method fork.  The child goes on inside mp_process_start() of its copy of the calling
  * thread, and never returns from it.
- *
- * What the parent's standard streams hold unwritten is written first, or the child would write it
- * again.  With one thread that is done for every stream; with several only for stdout and stderr,
- * because a stream that another thread waits on (for a line of stdin, say) stays locked.
  */
 #include <stdio.h>
-#if defined(__has_include)
-#if __has_include(<sys/single_threaded.h>)
-#include <sys/single_threaded.h>
-#define ONE_THREAD __libc_single_threaded
-#endif
-#endif
-#ifndef ONE_THREAD
-#define ONE_THREAD 0
-#endif
 
 #include "process/process.h"
-
-static void flush_streams(void)
-{
-    if (ONE_THREAD) {
-        fflush(NULL);
-        return;
-    }
-    fflush(stdout);
-    fflush(stderr);
-}
 
 static void describe(const mp_process *p, mp__birth *birth)
 {
@@ -63,7 +40,6 @@ int mp__start_fork(mp_process *p)
     describe(p, &birth);
     if (host->before_fork)
         host->before_fork(host->data);
-    flush_streams();
     mp__forking = p;
     int r = mp__os_fork(&pid);
     mp__forking = NULL;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns fork, process descriptors and reaping.  Never waits for a process other than the one it
- * was asked about, and never touches the disposition of a signal, but for SIGINT in the fork server,
- * whose old disposition is the only state here.
+ * was asked about, and never touches the disposition of a signal.  The only state is whether the fork
+ * server was started with SIGINT blocked.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -142,15 +142,25 @@ void mp__os_exit_now(int code)
     _exit(code);
 }
 
-static struct sigaction old_interrupt;
+static bool was_blocked;
 
-void mp__os_ignore_interrupt(void)
+static void change_interrupt(int how)
 {
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
-    sigaction(SIGINT, &ignore, &old_interrupt);
+    sigset_t set, old;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(how, &set, &old);
+    if (how == SIG_BLOCK)
+        was_blocked = sigismember(&old, SIGINT) == 1;
 }
 
-void mp__os_restore_interrupt(void)
+void mp__os_block_interrupt(void)
 {
-    sigaction(SIGINT, &old_interrupt, NULL);
+    change_interrupt(SIG_BLOCK);
+}
+
+void mp__os_unblock_interrupt(void)
+{
+    if (!was_blocked)
+        change_interrupt(SIG_UNBLOCK);
 }
