@@ -224,7 +224,8 @@ static int take_apart(mp__packet *packet, const mp__frame *frame, void *data, si
         mp__os_close(packet->fds[0]);
     if (r == 0 && buffer) {
         r = keep(buffer, attachments, ret_message);
-        attachments->n = 0;
+        if (r == 0)
+            attachments->n = 0; /* they are the message's now */
     }
     if (r < 0) {
         mp_buffer_free(buffer);

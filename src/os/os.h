@@ -100,6 +100,9 @@ MP__HIDDEN int mp__os_signal(int pidfd, int signal); /* -ESRCH when it has ended
  * it runs; -ECHILD when somebody else reaped it, or it is not a child, and the kernel does not tell. */
 MP__HIDDEN int mp__os_reap(int pidfd, int *ret_code);
 
+/* Waits for the end of a child that is about to end, and reaps it.  Never a fault point. */
+MP__HIDDEN void mp__os_reap_wait(int pidfd);
+
 /* Kills and reaps a child of which there is no pidfd. */
 MP__HIDDEN void mp__os_kill_and_reap(pid_t pid);
 

@@ -344,19 +344,18 @@ int mp_process_join(mp_process *process, mp_time timeout)
     int fd = -1, r = begin_wait(process, &fd);
     if (r < 0)
         return r;
-    mp__pollfd p = {fd, MP__POLLIN, 0};
-    r = mp__poll_until(&p, 1, mp__deadline_after(mp__os_now(), timeout));
-    if (r > 0 && process->relation == MP__RELATION_CHILD) {
-        mp_process_ref(process);
-        settle_and_drop(process);
-        if (process->failure)
-            r = mp__fail(MP_ESTARTUP, "process '%s' (pid %ld) could not run: %s", process->name,
-                         (long)process->pid, process->failure);
-        end_wait(process);
-        mp_process_free(process);
-    } else {
-        end_wait(process);
-    }
+    mp__deadline deadline = mp__deadline_after(mp__os_now(), timeout);
+    mp_process_ref(process);
+    do {
+        mp__pollfd p = {fd, MP__POLLIN, 0};
+        r = mp__poll_until(&p, 1, deadline);
+    } while (r > 0 && process->relation == MP__RELATION_CHILD &&
+             settle_and_drop(process) == MP_ERUNNING);
+    if (r > 0 && process->failure)
+        r = mp__fail(MP_ESTARTUP, "process '%s' (pid %ld) could not run: %s", process->name,
+                     (long)process->pid, process->failure);
+    end_wait(process);
+    mp_process_free(process);
     return r > 0 ? 0 : r == 0 ? -ETIMEDOUT : r;
 }
 

@@ -18,17 +18,13 @@
 static void drop_server(mp_context *c)
 {
     mp__server *s = &c->server;
-    int code;
     pthread_mutex_lock(&mp__family_state.lock);
     mp__os_close(s->control);
     mp__os_close(s->life);
     mp__list_remove(&c->node);
     pthread_mutex_unlock(&mp__family_state.lock);
     mp__os_signal(s->pidfd, SIGKILL); /* also when it is stopped, or busy preloading */
-    mp__pollfd p = {s->pidfd, MP__POLLIN, 0};
-    while (mp__os_poll(&p, 1, MP_FOREVER) == -EINTR)
-        ;
-    mp__os_reap(s->pidfd, &code);
+    mp__os_reap_wait(s->pidfd);
     mp__os_close(s->pidfd);
     *s = (mp__server){-1, -1, 0, -1};
 }
@@ -186,16 +182,16 @@ static int ask(mp_context *c, mp_process *p)
         r = send_request(c, p, file, &attachments);
     mp__os_close(file);
     mp__attachments_release(&attachments);
-    if (r == 0)
+    bool sent = r == 0;
+    if (sent)
         r = receive_reply(c, &reply, &pidfd);
-    if (r == MP_EOF || r == -EPIPE) {
+    if (sent ? r < 0 : r == -EPIPE) {
+        /* It died, or its answer could not be taken: either way this server is of no more use, or the
+         * next request would get this one's answer. */
+        bool died = r == MP_EOF || r == -EPIPE;
         drop_server(c);
-        return after_death(p);
-    }
-    if (r == -EMFILE || r == -EBADMSG) { /* the child runs; without its pidfd it is lost to us */
-        drop_server(c);
-        r = after_death(p) == 0 ? 0 : r;
-        return r;
+        int after = after_death(p);
+        return after == 1 && !died ? r : after;
     }
     if (r < 0)
         return r;

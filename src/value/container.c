@@ -2,79 +2,12 @@
 /*
  * Owns lists, tuples and dicts.  A dict keeps its pairs in order of insertion, as items[2i] (key) and
  * items[2i+1]; from 9 pairs on an open-addressed index of pair numbers + 1 stands beside them, at most
- * half full.  The hash is seeded once per process, so that keys from outside cannot be chosen to
- * collide.  Process-local.
+ * half full.  Two keys are one when they are the same object or equal, as in Python: so a NaN finds
+ * itself.  Process-local.
  */
-#include <math.h>
-
-#include "os/os.h"
 #include "value/value.h"
 
 #define SMALL_DICT 8
-
-/* ---- hashing: equal values have equal hashes, across int, bool and float ---- */
-
-static uint64_t seed(void)
-{
-    static _Atomic uint64_t value;
-    uint64_t s = atomic_load_explicit(&value, memory_order_relaxed);
-    if (s)
-        return s;
-    if (mp__os_random(&s, sizeof s) < 0)
-        s = (uint64_t)(uintptr_t)&value;
-    s |= 1;
-    uint64_t expected = 0;
-    return atomic_compare_exchange_strong(&value, &expected, s) ? s : expected;
-}
-
-static uint64_t mix(uint64_t h, uint64_t x)
-{
-    h = (h ^ x) * UINT64_C(0x9e3779b97f4a7c15);
-    h ^= h >> 32;
-    h *= UINT64_C(0xd6e8feb86659fd93);
-    return h ^ h >> 29;
-}
-
-static uint64_t hash_bytes(uint64_t h, const char *data, size_t size)
-{
-    for (; size >= 8; data += 8, size -= 8)
-        h = mix(h, mp__load64(data));
-    uint64_t last = 0;
-    for (size_t i = 0; i < size; i++)
-        last |= (uint64_t)(unsigned char)data[i] << (8 * i);
-    return mix(h, last + ((uint64_t)size << 56));
-}
-
-uint64_t mp__value_hash(const mp_value *v)
-{
-    uint64_t h = seed();
-    switch ((mp_kind)v->kind) {
-    case MP_KIND_NONE:
-        return mix(h, 1);
-    case MP_KIND_BOOL:
-        return mix(h, v->truth);
-    case MP_KIND_INT:
-        return mix(h, (uint64_t)v->number);
-    case MP_KIND_FLOAT:
-        if (v->real >= -0x1p63 && v->real < 0x1p63 && v->real == floor(v->real))
-            return mix(h, (uint64_t)(int64_t)v->real);
-        if (fabs(v->real) >= 0x1p63 && isfinite(v->real))
-            return mix(h, 7); /* may equal a big integer */
-        return mix(h, isnan(v->real) ? 5 : mp__load64(&v->real));
-    case MP_KIND_BIGINT:
-        return mix(h, 7);
-    case MP_KIND_STR:
-        return hash_bytes(h ^ 2, v->text.data, v->text.size);
-    case MP_KIND_BYTES:
-        return hash_bytes(h ^ 3, v->text.data, v->text.size);
-    case MP_KIND_HANDLE:
-        return mix(h, (uint64_t)(uintptr_t)v->handle.object);
-    default:
-        for (size_t i = 0; i < v->seq.n; i++)
-            h = mix(h, mp__value_hash(v->seq.items[i]));
-        return mix(h, v->seq.n);
-    }
-}
 
 bool mp__value_hashable(const mp_value *v)
 {
@@ -111,10 +44,15 @@ int mp__seq_push(mp_value *seq, mp_value *item)
     return 0;
 }
 
+static bool same_key(const mp_value *a, const mp_value *b)
+{
+    return a == b || mp_value_equal(a, b);
+}
+
 static size_t find_pair(const mp_value *dict, const mp_value *key, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (mp_value_equal(dict->seq.items[2 * i], key))
+        if (same_key(dict->seq.items[2 * i], key))
             return i;
     return SIZE_MAX;
 }
@@ -125,7 +63,7 @@ static size_t probe(const mp_value *dict, size_t mask, const mp_value *key, size
     size_t at = mp__value_hash(key) & mask;
     for (;; at = (at + 1) & mask) {
         uint32_t pair = dict->seq.index[at];
-        if (!pair || mp_value_equal(dict->seq.items[2 * (size_t)(pair - 1)], key)) {
+        if (!pair || same_key(dict->seq.items[2 * (size_t)(pair - 1)], key)) {
             *ret_pair = pair ? pair - 1 : SIZE_MAX;
             return at;
         }

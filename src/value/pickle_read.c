@@ -14,6 +14,10 @@
  */
 #include "value/pickle.h"
 
+/* The shortest way to a value is one byte, EMPTY_LIST; with its places on the stack, in the list of
+ * open containers and in its own container, that is up to 120 bytes of memory. */
+#define MEMORY_PER_BYTE 128
+
 #define VIEW_FROM 4096 /* bytes values from this size on are views of the message */
 
 /* Things on the stack that are not values. */
@@ -30,11 +34,11 @@ typedef struct reader {
     cell *stack;
     size_t depth, stack_size;
     cell *memo; /* M_VALUE with NULL: empty */
-    size_t memo_size;
-    size_t memo_next;
+    size_t memo_size, memo_used;
     mp_value **open; /* lists and dicts that were made, each with a reference */
     size_t opened, open_size;
     size_t memory, max_memory, max_depth;
+    uint64_t key_weight; /* of the keys of all dicts so far */
     int error;
 } reader;
 
@@ -177,6 +181,7 @@ static void memo_put(reader *r, uint64_t id)
             return;
         memset(r->memo + old, 0, (r->memo_size - old) * sizeof *r->memo);
     }
+    r->memo_used += !r->memo[id].value && r->memo[id].what == M_VALUE;
     mp_value *kept = mp_value_ref(c.value);
     mp_value_free(r->memo[id].value);
     r->memo[id] = (cell){kept, c.what};
@@ -470,6 +475,7 @@ static void read_handle(reader *r)
 static void opcode(reader *r, unsigned char op)
 {
     mp_value *v;
+    uint64_t n;
     switch (op) {
     case 'N':
         push(r, mp_value_none(), M_VALUE);
@@ -573,7 +579,7 @@ static void opcode(reader *r, unsigned char op)
         memo_put(r, number(r, 4));
         break;
     case 0x94:
-        memo_put(r, r->memo_next++);
+        memo_put(r, r->memo_used);
         break;
     case 'h':
         memo_get(r, number(r, 1));
@@ -582,7 +588,8 @@ static void opcode(reader *r, unsigned char op)
         memo_get(r, number(r, 4));
         break;
     case 0x95: /* FRAME: only a hint */
-        if (number(r, 8) > (uint64_t)(r->end - r->at))
+        n = number(r, 8);
+        if (n > (uint64_t)(r->end - r->at))
             damaged(r, "a frame is larger than the message");
         break;
     case 'c':
@@ -609,6 +616,18 @@ static void opcode(reader *r, unsigned char op)
 
 /* ---- the result ---- */
 
+/* Keys are walked when a dict is made.  A few bytes can fetch one heavy tuple from the memo as the key of
+ * dict after dict, so all keys together are bounded as one value is. */
+static int weigh_keys(reader *r, const mp_value *dict)
+{
+    for (size_t i = 0; i < dict->seq.n; i++) {
+        r->key_weight += dict->seq.items[2 * i]->weight;
+        if (r->key_weight > MP__MAX_WEIGHT)
+            return mp__fail(MP_ELIMIT, "keys of more than 2**28 items, shared ones counted each time");
+    }
+    return 0;
+}
+
 /* Checks a container and what it holds; the depth of the recursion is bounded by max_depth. */
 static int finish(reader *r, mp_value *v, size_t depth)
 {
@@ -626,7 +645,9 @@ static int finish(reader *r, mp_value *v, size_t depth)
             return e;
     }
     v->visiting = false;
-    int e = mp__container_finish(v);
+    int e = v->kind == MP_KIND_DICT ? weigh_keys(r, v) : 0;
+    if (e == 0)
+        e = mp__container_finish(v);
     if (e == 0 && v->height > r->max_depth)
         e = mp__fail(MP_ELIMIT, "containers nested more than %zu deep", r->max_depth);
     return e;
@@ -679,8 +700,9 @@ int mp__pickle_read(const mp__pickle_source *source, mp_value **ret_value)
     if (r.max_depth > MP__MAX_DEPTH)
         r.max_depth = MP__MAX_DEPTH;
     r.max_memory = limits && limits->max_memory ? limits->max_memory
-                   : source->size < SIZE_MAX / 128 ? source->size * 64 + (1 << 20)
-                                                   : SIZE_MAX;
+                   : source->size < SIZE_MAX / (2 * MEMORY_PER_BYTE)
+                       ? source->size * MEMORY_PER_BYTE + (1 << 20)
+                       : SIZE_MAX;
     int e = run(&r);
     mp_value *v = e == 0 ? r.stack[0].value : NULL;
     for (size_t i = 0; i < r.opened && e == 0; i++) /* also those that were dropped on the way */

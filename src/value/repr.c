@@ -43,28 +43,52 @@ static void put_str(output *o, const char *text)
 
 /* ---- numbers ---- */
 
+/* Significant digits without the point, and the exponent of the first one, from printf's %e. */
+static int split_digits(const char *printed, char mantissa[20], int *ret_exponent)
+{
+    int n = 0;
+    const char *p = printed;
+    for (; *p != 'e'; p++) /* the decimal point is the locale's */
+        if (*p >= '0' && *p <= '9')
+            mantissa[n++] = *p;
+    *ret_exponent = (int)strtol(p + 1, NULL, 10);
+    mantissa[n] = 0;
+    return n;
+}
+
 /*
- * The shortest digits that read back as the same double, laid out as Python does: an exponent below
- * 1e-4 and from 1e16 on.
+ * The shortest digits that read back as the same double; d is finite.  At a power of two the doubles
+ * above stand twice as far apart as those below, so the n digits nearest to it may fail to read back
+ * where the next larger n digits do: 2.0 ** -44 is 5.684341886080802e-14.
  */
+static int shortest_digits(double d, char mantissa[20], int *ret_exponent)
+{
+    char text[40];
+    int n = 0;
+    for (int precision = 0; precision < 17; precision++) {
+        snprintf(text, sizeof text, "%.*e", precision, d);
+        n = split_digits(text, mantissa, ret_exponent);
+        if (strtod(text, NULL) == d)
+            break;
+        if (mantissa[n - 1] == '9') /* one more there would be shorter, and was tried */
+            continue;
+        mantissa[n - 1]++;
+        snprintf(text, sizeof text, "%se%d", mantissa, *ret_exponent - precision);
+        if (strtod(text, NULL) == d)
+            break;
+    }
+    return n;
+}
+
+/* Laid out as Python does: an exponent below 1e-4 and from 1e16 on. */
 static void put_float(output *o, double d)
 {
-    char digits[40], text[64];
+    char mantissa[20], text[64], *t = text;
     if (isnan(d) || isinf(d)) {
         put_str(o, isnan(d) ? "nan" : d > 0 ? "inf" : "-inf");
         return;
     }
-    for (int precision = 0; precision < 17; precision++) {
-        snprintf(digits, sizeof digits, "%.*e", precision, d);
-        if (strtod(digits, NULL) == d)
-            break;
-    }
-    char mantissa[20], *e = strchr(digits, 'e');
-    int n = 0, exponent = (int)strtol(e + 1, NULL, 10);
-    for (char *p = digits; p < e; p++) /* without the decimal point of the locale */
-        if (*p >= '0' && *p <= '9')
-            mantissa[n++] = *p;
-    char *t = text;
+    int exponent, n = shortest_digits(fabs(d), mantissa, &exponent);
     if (signbit(d))
         *t++ = '-';
     if (exponent < -4 || exponent >= 16) {

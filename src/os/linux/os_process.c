@@ -88,6 +88,13 @@ int mp__os_reap(int pidfd, int *ret_code)
     return 0;
 }
 
+void mp__os_reap_wait(int pidfd)
+{
+    siginfo_t si;
+    while (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &si, WEXITED) < 0 && errno == EINTR)
+        ;
+}
+
 void mp__os_kill_and_reap(pid_t pid)
 {
     kill(pid, SIGKILL);

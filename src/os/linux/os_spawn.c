@@ -105,10 +105,7 @@ static int start(plan *p, pid_t *ret_pid, int *ret_pidfd)
     munmap(stack, size);
     if (error) {
         if (pid > 0) {
-            siginfo_t si;
-            while (waitid((idtype_t)3 /* P_PIDFD */, (id_t)pidfd, &si, WEXITED) < 0 &&
-                   errno == EINTR)
-                ;
+            mp__os_reap_wait(pidfd);
             close(pidfd);
         }
         return error;
