@@ -104,6 +104,8 @@ static void fork_child(mp__packet *packet, mp__slot_ref slot)
     if (host->after_fork_parent)
         host->after_fork_parent(host->data);
     int pidfd = r < 0 ? r : mp__os_pidfd(pid);
+    if (r == 0 && pidfd == -ESRCH) /* SIGCHLD is ignored, and it has ended already */
+        pidfd = mp__os_ended_sentinel();
     if (r == 0 && pidfd < 0) { /* it has not run if its slot can be revoked */
         mp__slot_advance(slot, MP__SLOT_REVOKED);
         mp__os_kill_and_reap(pid);
