@@ -85,6 +85,7 @@ MULTIPROC_API int mp_connection_shutdown_send(mp_connection *connection);
  *  connection's.  MP_ECLOSED. */
 MULTIPROC_API int mp_connection_fd(const mp_connection *connection);
 
+/** 1 when this end receives, 0 when it only sends; and the other way round. */
 MULTIPROC_API int mp_connection_readable(const mp_connection *connection);
 MULTIPROC_API int mp_connection_writable(const mp_connection *connection);
 
@@ -97,6 +98,7 @@ MULTIPROC_API int mp_connection_close(mp_connection *connection);
 /** 1 after mp_connection_close(). */
 MULTIPROC_API int mp_connection_closed(const mp_connection *connection);
 
+/** One more reference to the same handle; returns it. */
 MULTIPROC_API mp_connection *mp_connection_ref(mp_connection *connection);
 
 /** Gives a reference back; the last one closes. */

@@ -35,6 +35,7 @@ MULTIPROC_API mp_context *mp_get_context(const char *method);
 MULTIPROC_API mp_context *mp_context_new(const char *method);
 MULTIPROC_API void mp_context_free(mp_context *context);
 
+/** "fork", "spawn" or "forkserver"; static. */
 MULTIPROC_API const char *mp_context_method(const mp_context *context);
 
 /** A process of that context (NULL: the default one); otherwise as mp_process_new(). */

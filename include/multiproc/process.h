@@ -73,6 +73,7 @@ typedef struct mp_process_options {
 MULTIPROC_API mp_process *mp_process_new(const char *target, mp_value *args,
                                          const mp_process_options *options);
 
+/** One more reference to the same handle; returns it. */
 MULTIPROC_API mp_process *mp_process_ref(mp_process *process);
 
 /** Gives a reference back.  A process that runs goes on, and is still joined or ended when the
@@ -131,6 +132,7 @@ MULTIPROC_API int mp_process_pid(mp_process *process);
 MULTIPROC_API const char *mp_process_name(mp_process *process);
 MULTIPROC_API int mp_process_set_name(mp_process *process, const char *name);
 
+/** 1 for a daemon: ended with its parent, not waited for, without children of its own. */
 MULTIPROC_API int mp_process_daemon(mp_process *process);
 
 /** Before the start only: MP_ESTARTED. */

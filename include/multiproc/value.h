@@ -30,6 +30,7 @@ typedef enum mp_kind {
 
 /* ---- building -------------------------------------------------------------------------------- */
 
+/** The simple kinds.  None, True and False exist once and need not be freed; NULL with ENOMEM. */
 MULTIPROC_API mp_value *mp_value_none(void);
 MULTIPROC_API mp_value *mp_value_bool(int truth);
 MULTIPROC_API mp_value *mp_value_int(int64_t number);
@@ -73,6 +74,7 @@ MULTIPROC_API void mp_value_free(mp_value *value);
 
 /* ---- taking apart ---------------------------------------------------------------------------- */
 
+/** The kind; MP_KIND_NONE for NULL. */
 MULTIPROC_API mp_kind mp_value_kind(const mp_value *value);
 
 /** "int", "str", "NoneType": the name of Python's type; for a handle, what it is a handle of. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the arena's file and mapping.  The header is written before the arena is shown to anyone and is
- * constant from then on, `size` excepted, which grows only.  A process that dies here leaves a file
- * that nobody else has seen yet, or one that is whole.
+ * Owns the arena's file and mapping.  The header is written before the arena is shown to anyone and
+ * is constant from then on, `size` excepted, which grows only.  A process that dies here leaves a
+ * file that nobody else has seen yet, or one that is whole.
  */
 #include <pthread.h>
 

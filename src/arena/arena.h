@@ -2,9 +2,9 @@
 /*
  * The arena: the family's one anonymous shared memory file.
  *
- * It is mapped once per process, over a range that is reserved for all it may become, so that it grows
- * without being mapped again; an object in it is an offset, never a pointer.  A forked child inherits
- * the mapping, a fresh image gets the descriptor.
+ * It is mapped once per process, over a range that is reserved for all it may become, so that it
+ * grows without being mapped again; an object in it is an offset, never a pointer.  A forked child
+ * inherits the mapping, a fresh image gets the descriptor.
  *
  * What stands in it today: the header and the table of process slots (slot.h).
  */
@@ -33,7 +33,7 @@ MP__HIDDEN int mp__arena_ensure(void);
  * layout. */
 MP__HIDDEN int mp__arena_attach(int fd);
 
-MP__HIDDEN int mp__arena_fd(void); /* -1 before there is one */
+MP__HIDDEN int mp__arena_fd(void);                           /* -1 before there is one */
 MP__HIDDEN void *mp__arena_at(uint64_t offset, size_t size); /* NULL when it is outside */
 MP__HIDDEN const mp__arena_header *mp__arena_info(void);
 

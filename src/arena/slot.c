@@ -2,14 +2,14 @@
 /*
  * Owns the table of process slots; slot.h has the protocol.  Lock-free: every change is one
  * compare-and-swap of `word`, and whoever holds a CLAIMED slot is the only writer of its fields.  A
- * parent that is killed between its claim and its child leaves a CLAIMED slot, which mp__slot_claim()
- * takes back when it runs short: `word` names the parent.
+ * parent that is killed between its claim and its child leaves a CLAIMED slot, which
+ * mp__slot_claim() takes back when it runs short: `word` names the parent.
  */
 #include <stdio.h>
 
 #include "arena/slot.h"
 
-#define WORD(generation, parent, state)                                                            \
+#define WORD(generation, parent, state) \
     ((uint64_t)(generation) << 40 | (uint64_t)(uint32_t)(parent) << 8 | (uint64_t)(state))
 #define STATE(word) ((mp__slot_state)((word)&0xff))
 #define PARENT(word) ((uint32_t)((word) >> 8))
@@ -102,8 +102,7 @@ void mp__slot_free(mp__slot_ref ref)
     mp__slot *s = slot_at(ref.index);
     uint64_t word = s ? atomic_load(&s->word) : 0;
     while (s && GENERATION(word) == ref.generation && STATE(word) != MP__SLOT_FREE)
-        if (atomic_compare_exchange_weak(&s->word, &word,
-                                         WORD(ref.generation, 0, MP__SLOT_FREE)))
+        if (atomic_compare_exchange_weak(&s->word, &word, WORD(ref.generation, 0, MP__SLOT_FREE)))
             return;
 }
 

@@ -3,16 +3,15 @@
  * Process slots: what a family knows about each of its processes, in shared memory, for the process
  * itself, its parent, its fork server and anyone who looks on from outside.
  *
- * A slot is claimed by the parent, before the child exists, and given back by the parent when the child
- * has ended; when the parent is dead too, by whoever needs a slot next.  Its life is one 64-bit word,
- * (generation, parent's pid, state), that changes by compare-and-swap only:
+ * A slot is claimed by the parent, before the child exists, and given back by the parent when the
+ * child has ended; when the parent is dead too, by whoever needs a slot next.  Its life is one
+ * 64-bit word, (generation, parent's pid, state), that changes by compare-and-swap only:
  *
  *   FREE -> CLAIMED     by the parent: the other fields are the parent's to fill
  *   CLAIMED -> RUNNING  by the child, before it runs anything
- *   CLAIMED -> REVOKED  by the parent, when it does not know whether there is a child (its fork server
- *                       was killed): the child, if there is one, ends at once.  So a child runs exactly
- *                       when its parent knows of it.
- *   any -> FREE         with the next generation
+ *   CLAIMED -> REVOKED  by the parent, when it does not know whether there is a child (its fork
+ * server was killed): the child, if there is one, ends at once.  So a child runs exactly when its
+ * parent knows of it. any -> FREE         with the next generation
  *
  * A process that is killed leaves its slot as it was: the state says what it was doing, and nobody
  * waits for a slot.
@@ -33,10 +32,11 @@ typedef enum mp__slot_state {
 } mp__slot_state;
 
 typedef struct mp__slot {
-    _Atomic uint64_t word;    /* generation (24 bits), parent's pid (32), mp__slot_state (8) */
-    _Atomic int64_t made_at;  /* monotonic time of the claim, ns */
-    _Atomic uint32_t pid;     /* 0 until there is a child */
-    _Atomic uint32_t has_exit; /* futex: 1 when exit_code is known to the child or its fork server */
+    _Atomic uint64_t word;   /* generation (24 bits), parent's pid (32), mp__slot_state (8) */
+    _Atomic int64_t made_at; /* monotonic time of the claim, ns */
+    _Atomic uint32_t pid;    /* 0 until there is a child */
+    _Atomic uint32_t
+        has_exit; /* futex: 1 when exit_code is known to the child or its fork server */
     _Atomic int32_t exit_code;
     _Atomic uint32_t failed; /* 1 when `text` says why the child could not run its target */
     char name[64];

@@ -27,7 +27,7 @@
 #define MP__COLD __attribute__((cold))
 #define MP__UNUSED __attribute__((unused))
 #define MP__COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define MP__CONTAINER(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define MP__CONTAINER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define mp__likely(x) __builtin_expect(!!(x), 1)
 #define mp__unlikely(x) __builtin_expect(!!(x), 0)
 
@@ -45,15 +45,15 @@ MP__HIDDEN void *mp__null(int code) MP__COLD;
 MP__HIDDEN int mp__misuse(const char *function, const char *what) MP__COLD;
 
 /* A public function was called wrongly: see base.h, "Misuse". */
-#define MP__CHECK(condition)                                                                       \
-    do {                                                                                           \
-        if (mp__unlikely(!(condition)))                                                            \
-            return mp__misuse(__func__, #condition);                                               \
+#define MP__CHECK(condition)                         \
+    do {                                             \
+        if (mp__unlikely(!(condition)))              \
+            return mp__misuse(__func__, #condition); \
     } while (0)
-#define MP__CHECK_NULL(condition)                                                                  \
-    do {                                                                                           \
-        if (mp__unlikely(!(condition)))                                                            \
-            return mp__null(mp__misuse(__func__, #condition));                                     \
+#define MP__CHECK_NULL(condition)                              \
+    do {                                                       \
+        if (mp__unlikely(!(condition)))                        \
+            return mp__null(mp__misuse(__func__, #condition)); \
     } while (0)
 
 /* ---- handles ---- */
@@ -155,7 +155,8 @@ MP__HIDDEN char *mp__strdup(const char *text);
 
 /* ---- forks ---- */
 
-/* How many forks lie between the first process and this one: handles notice that they were copied. */
+/* How many forks lie between the first process and this one: handles notice that they were copied.
+ */
 MP__HIDDEN extern _Atomic uint32_t mp__fork_count;
 
 /* ---- doubly linked lists ---- */
@@ -164,9 +165,9 @@ typedef struct mp__list {
     struct mp__list *next, *prev;
 } mp__list;
 
-#define MP__LIST_INIT(l)                                                                           \
-    {                                                                                              \
-        &(l), &(l)                                                                                 \
+#define MP__LIST_INIT(l) \
+    {                    \
+        &(l), &(l)       \
     }
 
 static inline void mp__list_reset(mp__list *l)

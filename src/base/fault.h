@@ -2,11 +2,10 @@
 /*
  * Numbered fault and kill points, for tests only: a build without MULTIPROC_TEST_POINTS has none.
  *
- *   fault points   MP__FAULT("name") at the head of every system call wrapper and allocation.  A test
- *                  arms the n-th one to fail with an errno; mp__fault_hits() tells whether it was
- *                  reached, so a test counts n up until the operation succeeds.
- *   kill points    MP__KILL_POINT(NAME) between the steps of a protocol.  A test arms one, and the
- *                  process sends itself SIGKILL there.
+ *   fault points   MP__FAULT("name") at the head of every system call wrapper and allocation.  A
+ * test arms the n-th one to fail with an errno; mp__fault_hits() tells whether it was reached, so a
+ * test counts n up until the operation succeeds. kill points    MP__KILL_POINT(NAME) between the
+ * steps of a protocol.  A test arms one, and the process sends itself SIGKILL there.
  *
  * Armed for one process: a forked child starts disarmed.
  */
@@ -23,11 +22,11 @@ MULTIPROC_API long mp__fault_count(void);      /* points passed since arming */
 MULTIPROC_API const char *mp__fault_hit(void); /* name of the point that failed, or NULL */
 MULTIPROC_API int mp__fault_next(const char *name);
 
-#define MP__FAULT(name)                                                                            \
-    do {                                                                                           \
-        int mp__fault_error = mp__fault_next(name);                                                \
-        if (mp__fault_error)                                                                       \
-            return -mp__fault_error;                                                               \
+#define MP__FAULT(name)                             \
+    do {                                            \
+        int mp__fault_error = mp__fault_next(name); \
+        if (mp__fault_error)                        \
+            return -mp__fault_error;                \
     } while (0)
 
 #else

@@ -2,14 +2,14 @@
 /*
  * Owns mp_connection: one end of a pipe, over a packet socket.
  *
- *   state   one 64-bit word: fork count (32 bits), closed (1), threads inside (31).  Whoever brings it
- *           to "closed, none inside" closes the descriptor; so nobody uses a descriptor number that
- *           was closed and given to another file.  A forked child sees by the fork count that the
- *           threads inside are its parent's, and starts from none.
- *   kept    messages that did not fit the caller's buffer, newest last; usually empty.
+ *   state   one 64-bit word: fork count (32 bits), closed (1), threads inside (31).  Whoever brings
+ * it to "closed, none inside" closes the descriptor; so nobody uses a descriptor number that was
+ * closed and given to another file.  A forked child sees by the fork count that the threads inside
+ * are its parent's, and starts from none. kept    messages that did not fit the caller's buffer,
+ * newest last; usually empty.
  *
- * No lock.  Nothing is shared with other processes but the socket, so one that is killed inside leaves
- * a whole packet or none (message.h).
+ * No lock.  Nothing is shared with other processes but the socket, so one that is killed inside
+ * leaves a whole packet or none (message.h).
  */
 #include "channel/connection.h"
 
@@ -86,8 +86,8 @@ int mp__connection_enter(mp_connection *c)
         now = own(old);
         if (now & CLOSED)
             return mp__fail(MP_ECLOSED, "the connection was closed by this program");
-    } while (!atomic_compare_exchange_weak_explicit(&c->state, &old, now + 1,
-                                                    memory_order_acquire, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&c->state, &old, now + 1, memory_order_acquire,
+                                                    memory_order_relaxed));
     return c->fd;
 }
 
@@ -267,7 +267,7 @@ static int64_t spin_budget(mp_connection *c)
     if (atomic_load_explicit(&c->spin_credit, memory_order_relaxed) > 0)
         return AUTO_SPIN;
     return atomic_fetch_add_explicit(&c->spin_try, 1, memory_order_relaxed) % 64 == 63 ? AUTO_SPIN
-                                                                                      : 0;
+                                                                                       : 0;
 }
 
 static void spin_learn(mp_connection *c, bool paid)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the form of messages on packet sockets (message.h) and the memory files of big ones.  The
- * receiver believes nothing: the frame's size must match what came, and a memory file must be sealed
- * against shrinking and be as large as it says, before it is mapped.
+ * receiver believes nothing: the frame's size must match what came, and a memory file must be
+ * sealed against shrinking and be as large as it says, before it is mapped.
  *
- * A sender that is killed has sent the packet or not; its memory file goes with its last descriptor.
+ * A sender that is killed has sent the packet or not; its memory file goes with its last
+ * descriptor.
  */
 #include "channel/message.h"
 
@@ -266,8 +267,8 @@ void mp__message_free(mp__message *message)
     free(message);
 }
 
-int mp__message_value(const void *data, size_t size, mp_buffer *owner,
-                      mp__attachments *attachments, mp_value **ret_value)
+int mp__message_value(const void *data, size_t size, mp_buffer *owner, mp__attachments *attachments,
+                      mp_value **ret_value)
 {
     mp__pickle_source source = {.data = data,
                                 .size = size,

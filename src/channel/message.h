@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages on a packet socket: one message is one packet, so the kernel keeps its boundaries and gives
- * it whole or not at all, whoever writes, reads or dies.
+ * Messages on a packet socket: one message is one packet, so the kernel keeps its boundaries and
+ * gives it whole or not at all, whoever writes, reads or dies.
  *
  * A packet is an mp__frame and then the bytes; from MP__BIG_FROM bytes on they are in a memory file
- * instead, whose descriptor travels as the packet's first one.  Other descriptors follow in the order
- * in which the value's handles refer to them.
+ * instead, whose descriptor travels as the packet's first one.  Other descriptors follow in the
+ * order in which the value's handles refer to them.
  */
 #ifndef MP__MESSAGE_H
 #define MP__MESSAGE_H
@@ -43,12 +43,11 @@ typedef struct mp__message {
 } mp__message;
 
 /*
- * Receives one message.  If it fits into `capacity` bytes at `data`, it is there and *ret_size is its
- * size; otherwise it is in *ret_message, and *ret_size tells as well.  -EAGAIN unless `wait`.
+ * Receives one message.  If it fits into `capacity` bytes at `data`, it is there and *ret_size is
+ * its size; otherwise it is in *ret_message, and *ret_size tells as well.  -EAGAIN unless `wait`.
  */
-MP__HIDDEN int mp__message_receive(int fd, bool wait, void *data, size_t capacity,
-                                   size_t *ret_size, mp__message **ret_message,
-                                   mp__attachments *attachments);
+MP__HIDDEN int mp__message_receive(int fd, bool wait, void *data, size_t capacity, size_t *ret_size,
+                                   mp__message **ret_message, mp__attachments *attachments);
 MP__HIDDEN void mp__message_free(mp__message *message);
 
 /* The value of a message's bytes. */

@@ -6,7 +6,8 @@
 #define ON_STACK 64
 
 /* Fills in the descriptors; every entered connection up to *ret_entered must be left. */
-static int prepare(mp_waitable *items, size_t n, mp__pollfd *fds, size_t *ret_entered, int *ret_kept)
+static int prepare(mp_waitable *items, size_t n, mp__pollfd *fds, size_t *ret_entered,
+                   int *ret_kept)
 {
     *ret_kept = 0;
     for (size_t i = 0; i < n; i++) {

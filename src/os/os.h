@@ -3,9 +3,9 @@
  * Layer 1: the contract with the operating system.  Nothing outside src/os makes a system call.
  *
  * Every function returns 0 or a positive count, or -errno.  Every descriptor that is made is
- * close-on-exec.  Interrupted calls are restarted, except the waits, which return -EINTR so that the
- * caller can look at its deadline and at the host's wishes.  In a build with test points each of
- * them is a fault point (base/fault.h).
+ * close-on-exec.  Interrupted calls are restarted, except the waits, which return -EINTR so that
+ * the caller can look at its deadline and at the host's wishes.  In a build with test points each
+ * of them is a fault point (base/fault.h).
  */
 #ifndef MP__OS_H
 #define MP__OS_H
@@ -32,7 +32,7 @@ MP__HIDDEN void mp__os_command_name(char *ret_name, size_t size);
 MP__HIDDEN int mp__os_close(int fd); /* never a fault point */
 MP__HIDDEN int mp__os_dup(int fd);
 MP__HIDDEN int mp__os_pipe(int ret_fds[2]);
-MP__HIDDEN int mp__os_is_open(int fd);                 /* 0 or -EBADF */
+MP__HIDDEN int mp__os_is_open(int fd);                   /* 0 or -EBADF */
 MP__HIDDEN int mp__os_set_cloexec(int fd, bool cloexec); /* never a fault point */
 
 typedef struct mp__pollfd {
@@ -52,7 +52,7 @@ MP__HIDDEN int mp__os_poll(mp__pollfd *fds, size_t n, mp_time timeout);
 /* ---- memory files (os_memory.c) ---- */
 
 MP__HIDDEN int mp__os_memfd(const char *name, bool sealable);
-MP__HIDDEN int mp__os_resize(int fd, uint64_t size); /* reserves nothing */
+MP__HIDDEN int mp__os_resize(int fd, uint64_t size);  /* reserves nothing */
 MP__HIDDEN int mp__os_reserve(int fd, uint64_t size); /* pages for all of it, or -ENOMEM, -ENOSPC */
 MP__HIDDEN int mp__os_file_size(int fd, uint64_t *ret_size);
 MP__HIDDEN int mp__os_seal_size(int fd); /* the file keeps its size from now on */
@@ -70,10 +70,10 @@ MP__HIDDEN int mp__os_write_at(int fd, const void *data, size_t size, uint64_t o
 typedef struct mp__packet {
     struct iovec iov[3];
     int niov;
-    size_t size;      /* received: the whole packet's, also when it did not fit */
+    size_t size; /* received: the whole packet's, also when it did not fit */
     int fds[MP__MAX_FDS];
     int nfds;
-    bool fds_lost;    /* received: there was no room for some descriptors */
+    bool fds_lost; /* received: there was no room for some descriptors */
 } mp__packet;
 
 MP__HIDDEN int mp__os_packet_pair(int ret_fds[2]);
@@ -96,8 +96,9 @@ MP__HIDDEN int mp__os_fork(pid_t *ret_pid); /* *ret_pid is 0 in the child */
 MP__HIDDEN int mp__os_pidfd(pid_t pid);
 MP__HIDDEN int mp__os_signal(int pidfd, int signal); /* -ESRCH when it has ended */
 
-/* Reaps the child behind a readable pidfd: its exit code as in mp_process_exit_code().  -EAGAIN while
- * it runs; -ECHILD when somebody else reaped it, or it is not a child, and the kernel does not tell. */
+/* Reaps the child behind a readable pidfd: its exit code as in mp_process_exit_code().  -EAGAIN
+ * while it runs; -ECHILD when somebody else reaped it, or it is not a child, and the kernel does
+ * not tell. */
 MP__HIDDEN int mp__os_reap(int pidfd, int *ret_code);
 
 /* Waits for the end of a child that is about to end, and reaps it.  Never a fault point. */
@@ -136,7 +137,8 @@ MP__HIDDEN int mp__os_spawn(const mp__spawn *spawn, pid_t *ret_pid, int *ret_pid
 
 /* ---- waiting on a word of shared memory (os_misc.c) ---- */
 
-/* -EAGAIN when *word is not `expected`, -ETIMEDOUT, -EINTR; 0 after a wake-up, which may be nobody's. */
+/* -EAGAIN when *word is not `expected`, -ETIMEDOUT, -EINTR; 0 after a wake-up, which may be
+ * nobody's. */
 MP__HIDDEN int mp__os_futex_wait(_Atomic uint32_t *word, uint32_t expected, mp_time timeout);
 MP__HIDDEN int mp__os_futex_wake(_Atomic uint32_t *word, int count);
 

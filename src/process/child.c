@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the life of a child between its birth and its exit.  It claims its slot before anything else, so
- * that a child runs exactly when its parent knows of it (slot.h).
+ * Owns the life of a child between its birth and its exit.  It claims its slot before anything
+ * else, so that a child runs exactly when its parent knows of it (slot.h).
  */
 #include <signal.h>
 #include <stdio.h>

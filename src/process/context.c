@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns contexts: which start method, which fork server, which preload list.  The three static ones
- * stand for the three methods; the default context is one of them and is fixed when it is first used.
+ * stand for the three methods; the default context is one of them and is fixed when it is first
+ * used.
  */
 #include "process/process.h"
 
-#define STATIC_CONTEXT(m)                                                                          \
-    {                                                                                              \
-        .head = {MP__MAGIC_CONTEXT, 1}, .method = (m), .is_static = true,                          \
-        .lock = PTHREAD_MUTEX_INITIALIZER, .server = {-1, -1, 0, -1}                               \
+#define STATIC_CONTEXT(m)                                                 \
+    {                                                                     \
+        .head = {MP__MAGIC_CONTEXT, 1}, .method = (m), .is_static = true, \
+        .lock = PTHREAD_MUTEX_INITIALIZER, .server = {                    \
+            -1,                                                           \
+            -1,                                                           \
+            0,                                                            \
+            -1                                                            \
+        }                                                                 \
     }
 static mp_context statics[] = {STATIC_CONTEXT(MP__FORK), STATIC_CONTEXT(MP__SPAWN),
                                STATIC_CONTEXT(MP__FORKSERVER)};

@@ -2,10 +2,11 @@
 /*
  * Owns the end of a process: daemons are ended, other children are joined, fork servers are let go.
  *
- * In a forked child the at-exit handlers that its parent had registered must not run.  They stand below
- * the guard that is registered first thing in the child; the handlers that the child registers stand
- * above it and run first, whether the target returns or calls exit(); then the guard ends the process.
- * (exit() tells its code to on_exit handlers only, which musl does not have: see KNOWN_ISSUES.md.)
+ * In a forked child the at-exit handlers that its parent had registered must not run.  They stand
+ * below the guard that is registered first thing in the child; the handlers that the child
+ * registers stand above it and run first, whether the target returns or calls exit(); then the
+ * guard ends the process. (exit() tells its code to on_exit handlers only, which musl does not
+ * have: see KNOWN_ISSUES.md.)
  */
 #include <stdio.h>
 
@@ -18,7 +19,8 @@ static bool guard_forked;
 static pid_t guard_pid;
 static int leaving_code = MP_EXIT_UNKNOWN;
 
-/* New references to the children; the caller frees each and the array.  NULL when there are none. */
+/* New references to the children; the caller frees each and the array.  NULL when there are none.
+ */
 static mp_process **children_now(int *ret_n)
 {
     int n = mp_process_children(NULL, 0);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the fork server's own life: one thread that waits for requests and for the ends of its children.
+ * Owns the fork server's own life: one thread that waits for requests and for the ends of its
+ * children.
  *
- * It ends when its owner's socket is closed, and the kernel kills it when the owner dies before that.
- * Its children go on: they belong to the owner, who holds their pidfds.  For each child it writes into
- * the child's slot how it ended, because only a parent is told.
+ * It ends when its owner's socket is closed, and the kernel kills it when the owner dies before
+ * that. Its children go on: they belong to the owner, who holds their pidfds.  For each child it
+ * writes into the child's slot how it ended, because only a parent is told.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -28,15 +29,15 @@ static void run_preload(const mp_value *list)
     for (size_t i = 0; list && i < (size_t)mp_value_len(list) && !trouble_code; i++) {
         const char *name = mp_value_get_str(mp_value_item(list, i), NULL);
         mp_preload_fn *run = name ? mp__preload_find(name) : NULL;
-        int r = !name ? -EINVAL
+        int r = !name           ? -EINVAL
                 : host->preload ? host->preload(host->data, name)
                 : run           ? run()
                                 : MP_ENOTARGET;
         if (r == 0)
             continue;
         trouble_code = MP_ESTARTUP;
-        snprintf(trouble, sizeof trouble, "preload function '%s' failed with %d",
-                 name ? name : "?", r);
+        snprintf(trouble, sizeof trouble, "preload function '%s' failed with %d", name ? name : "?",
+                 r);
     }
 }
 

@@ -29,8 +29,8 @@ void mp_main(int argc, char **argv)
     if (argc > 0 && argv && argv[0] && !atomic_load(&program))
         atomic_store(&program, mp__strdup(argv[0]));
     atomic_store(&seen, true);
-    if (argc != 3 || (strcmp(argv[1], "--multiproc-child") != 0 &&
-                      strcmp(argv[1], "--multiproc-server") != 0))
+    if (argc != 3 ||
+        (strcmp(argv[1], "--multiproc-child") != 0 && strcmp(argv[1], "--multiproc-server") != 0))
         return;
     char *end;
     long fd = strtol(argv[2], &end, 10);
@@ -38,8 +38,8 @@ void mp_main(int argc, char **argv)
         return;
     int r = mp_child_main((int)fd);
     mp_log_to_stderr(MP_LOG_ERROR);
-    mp__log(MP_LOG_ERROR, "%s: cannot run as a child: %s: %s", mp__program_name(),
-            mp_error_name(r), mp_error_detail());
+    mp__log(MP_LOG_ERROR, "%s: cannot run as a child: %s: %s", mp__program_name(), mp_error_name(r),
+            mp_error_detail());
     mp__os_exit_now(1);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what a fresh image, or a child of a fork server, is told: a memory file with a head, the numbers
- * of the descriptors that belong to it, and one pickled dict.  It is written whole before anybody is
- * started, so its size does not matter and nobody waits for a reader; it goes with its last descriptor.
+ * Owns what a fresh image, or a child of a fork server, is told: a memory file with a head, the
+ * numbers of the descriptors that belong to it, and one pickled dict.  It is written whole before
+ * anybody is started, so its size does not matter and nobody waits for a reader; it goes with its
+ * last descriptor.
  */
 #include <stdio.h>
 
@@ -172,10 +173,10 @@ static int check_program(const mp_value *dict)
     copy_text(dict, "program", parent, sizeof parent);
     if (!parent[0] || mp__host_is_set() || mp__os_exe_identity(own, sizeof own) < 0)
         return 0;
-    return strcmp(parent, own) == 0 ? 0
-                                    : mp__fail(MP_ECHANGED,
-                                               "the child runs another program than its parent: %s",
-                                               mp__program_name());
+    return strcmp(parent, own) == 0
+               ? 0
+               : mp__fail(MP_ECHANGED, "the child runs another program than its parent: %s",
+                          mp__program_name());
 }
 
 static int read_body(int file, const payload_head *head, mp__attachments *attachments,

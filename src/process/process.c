@@ -2,10 +2,10 @@
 /*
  * Owns process handles: making, starting, joining, signalling, closing.
  *
- * A started process holds a reference to itself, until it has ended, and stands in the family's list
- * of children.  It has ended when its pidfd is readable; then whoever looks first, under the handle's
- * lock, asks for its exit code, and gives back its slot and life pipe.  Signals go through the pidfd,
- * so they can never hit a stranger who got the same pid.
+ * A started process holds a reference to itself, until it has ended, and stands in the family's
+ * list of children.  It has ended when its pidfd is readable; then whoever looks first, under the
+ * handle's lock, asks for its exit code, and gives back its slot and life pipe.  Signals go through
+ * the pidfd, so they can never hit a stranger who got the same pid.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -37,8 +37,8 @@ static int give_name(mp_process *p, const char *name)
     pthread_mutex_lock(&mp__family_state.lock);
     uint32_t number = ++mp__family_state.next_child;
     pthread_mutex_unlock(&mp__family_state.lock);
-    int n = snprintf(p->path, sizeof p->path, "%s%s%u", self->path, self->path[0] ? ":" : "",
-                     number);
+    int n =
+        snprintf(p->path, sizeof p->path, "%s%s%u", self->path, self->path[0] ? ":" : "", number);
     if (n < 0 || (size_t)n >= sizeof p->path - 8)
         return mp__fail(MP_ELIMIT, "processes are nested too deep");
     char made[NAME_MAX_SIZE + 1];
@@ -181,8 +181,9 @@ static int launch(mp_process *p)
     p->context = mp__context_resolve(p->context);
     p->method = p->context->method;
     if (p->method != MP__FORK && !mp__main_seen())
-        return mp__fail(MP_ENOMAIN, "process '%s' cannot be started by %s: mp_main() was not called "
-                                    "at the top of main(), so the child would run main() again",
+        return mp__fail(MP_ENOMAIN,
+                        "process '%s' cannot be started by %s: mp_main() was not called "
+                        "at the top of main(), so the child would run main() again",
                         p->name, mp_context_method(p->context));
     int r = mp__slot_claim(p->name, &p->slot);
     if (r < 0)
@@ -265,8 +266,10 @@ static void note_failure(mp_process *p)
         text[sizeof text - 1] = 0;
         p->failure = mp__strdup(text);
     } else if (p->exit_code >= 0 && mp__slot_advance(p->slot, MP__SLOT_REVOKED)) {
-        snprintf(text, sizeof text, "it ended with exit code %d before it could run its target; does "
-                                    "the program call mp_main() first?", p->exit_code);
+        snprintf(text, sizeof text,
+                 "it ended with exit code %d before it could run its target; does "
+                 "the program call mp_main() first?",
+                 p->exit_code);
         p->failure = mp__strdup(text);
     }
 }
@@ -481,7 +484,8 @@ int mp_process_set_name(mp_process *process, const char *name)
     pthread_mutex_lock(&process->lock);
     if (process->relation == MP__RELATION_CHILD)
         free(process->name);
-    process->name = copy; /* this process's first name is not from malloc, and its later ones are few */
+    process->name =
+        copy; /* this process's first name is not from malloc, and its later ones are few */
     pthread_mutex_unlock(&process->lock);
     return 0;
 }

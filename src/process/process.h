@@ -16,7 +16,11 @@
 
 typedef enum mp__method { MP__FORK = 0, MP__SPAWN = 1, MP__FORKSERVER = 2 } mp__method;
 
-typedef enum mp__relation { MP__RELATION_SELF, MP__RELATION_PARENT, MP__RELATION_CHILD } mp__relation;
+typedef enum mp__relation {
+    MP__RELATION_SELF,
+    MP__RELATION_PARENT,
+    MP__RELATION_CHILD
+} mp__relation;
 
 typedef enum mp__state {
     MP__STATE_NEW,     /* not started */
@@ -26,8 +30,8 @@ typedef enum mp__state {
 } mp__state;
 
 /*
- * A process.  `lock` guards what follows it; it is taken before the family's lock.  A handle belongs to
- * the process that made it: fork_count tells.
+ * A process.  `lock` guards what follows it; it is taken before the family's lock.  A handle
+ * belongs to the process that made it: fork_count tells.
  */
 struct mp_process {
     mp__head head;
@@ -67,7 +71,7 @@ typedef struct mp__birth {
     unsigned char authkey[MP__AUTHKEY_MAX];
     size_t authkey_size;
     mp__slot_ref slot;
-    int life; /* read end of the parent's pipe */
+    int life;   /* read end of the parent's pipe */
     int method; /* of the default context */
     int log_level;
     char target[256];
@@ -91,8 +95,8 @@ MP__HIDDEN mp__slot_ref mp__self_slot(void);
 MP__HIDDEN void mp__self_fail(const char *text); /* reports why the target cannot run */
 
 /* exit.c: the end of this process */
-MP__HIDDEN void mp__exit_prepare(void);                  /* once a child has been started */
-MP__HIDDEN void mp__exit_guard(bool forked);             /* in a child, before its target */
+MP__HIDDEN void mp__exit_prepare(void);      /* once a child has been started */
+MP__HIDDEN void mp__exit_guard(bool forked); /* in a child, before its target */
 MP__HIDDEN void mp__exit_leave(int code) __attribute__((noreturn));
 
 /* streams.c */
@@ -154,8 +158,8 @@ MP__HIDDEN int mp__context_default_method(void); /* without fixing it */
 MP__HIDDEN const char *mp__executable(void);     /* NULL: the running program */
 MP__HIDDEN void mp__contexts_stop(void);
 
-/* The start methods.  Called with the process's lock held and its slot and life pipe made; set pid and
- * pidfd. */
+/* The start methods.  Called with the process's lock held and its slot and life pipe made; set pid
+ * and pidfd. */
 MP__HIDDEN int mp__start_fork(mp_process *process);
 MP__HIDDEN int mp__start_spawn(mp_process *process);
 MP__HIDDEN int mp__start_forkserver(mp_process *process);

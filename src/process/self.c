@@ -3,10 +3,10 @@
  * Owns this process's own handle, that of its parent, the list of its children, and what happens to
  * them around fork().
  *
- * The family lock is held across every fork of the program (fork handlers), so that a child meets the
- * lists whole: it closes its copies of the life pipes, pidfds and fork server sockets in them, which
- * are the parent's, and empties the lists.  Were a copy of a life pipe's writing end left open in a
- * sibling, a child would not notice its parent's death.
+ * The family lock is held across every fork of the program (fork handlers), so that a child meets
+ * the lists whole: it closes its copies of the life pipes, pidfds and fork server sockets in them,
+ * which are the parent's, and empties the lists.  Were a copy of a life pipe's writing end left
+ * open in a sibling, a child would not notice its parent's death.
  */
 #include <stdio.h>
 
@@ -152,8 +152,7 @@ static void log_line(void *data, int level, const char *message)
     static const char *const names[] = {"", "ERROR", "WARNING", "INFO", "DEBUG"};
     char line[800];
     (void)data;
-    int n = snprintf(line, sizeof line, "[%s/%s] %s\n",
-                     names[level >= 1 && level <= 4 ? level : 1],
+    int n = snprintf(line, sizeof line, "[%s/%s] %s\n", names[level >= 1 && level <= 4 ? level : 1],
                      self.name ? self.name : self_name, message);
     if (n > 0)
         mp__os_write_all(2, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);

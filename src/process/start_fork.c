@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the start method fork.  The child goes on inside mp_process_start() of its copy of the calling
- * thread, and never returns from it.
+ * Owns the start method fork.  The child goes on inside mp_process_start() of its copy of the
+ * calling thread, and never returns from it.
  */
 #include <stdio.h>
 

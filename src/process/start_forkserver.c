@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the start method forkserver, on the owner's side: starting the server, asking it for children,
- * and starting another one when it has died.
+ * Owns the start method forkserver, on the owner's side: starting the server, asking it for
+ * children, and starting another one when it has died.
  *
- * A server that dies while it is asked may or may not have made the child.  The slot decides: if the
- * owner can revoke it, no child has run and none will, and the request is made again; if the child was
- * quicker, it is the answer, and its pid is in the slot.
+ * A server that dies while it is asked may or may not have made the child.  The slot decides: if
+ * the owner can revoke it, no child has run and none will, and the request is made again; if the
+ * child was quicker, it is the answer, and its pid is in the slot.
  */
 #include <signal.h>
 
@@ -69,7 +69,8 @@ bool mp__server_is(mp_context *c, pid_t pid)
 {
     pthread_mutex_lock(&c->lock);
     mp__pollfd p = {c->server.pidfd, MP__POLLIN, 0};
-    bool serves = c->server.pidfd >= 0 && c->server.pid == pid && mp__os_poll(&p, 1, MP_NOWAIT) == 0;
+    bool serves =
+        c->server.pidfd >= 0 && c->server.pid == pid && mp__os_poll(&p, 1, MP_NOWAIT) == 0;
     pthread_mutex_unlock(&c->lock);
     return serves;
 }
@@ -98,9 +99,8 @@ void mp__contexts_stop(void)
     mp__family *f = &mp__family_state;
     for (;;) {
         pthread_mutex_lock(&f->lock);
-        mp_context *c = mp__list_empty(&f->contexts)
-                            ? NULL
-                            : MP__CONTAINER(f->contexts.next, mp_context, node);
+        mp_context *c =
+            mp__list_empty(&f->contexts) ? NULL : MP__CONTAINER(f->contexts.next, mp_context, node);
         pthread_mutex_unlock(&f->lock);
         if (!c)
             return;
@@ -139,8 +139,7 @@ static int receive_reply(mp_context *c, mp__server_reply *reply, int *ret_pidfd)
         return r;
     for (int i = 1; i < packet.nfds; i++)
         mp__os_close(packet.fds[i]);
-    if (packet.fds_lost || packet.size != sizeof *reply ||
-        (reply->error == 0 && packet.nfds < 1)) {
+    if (packet.fds_lost || packet.size != sizeof *reply || (reply->error == 0 && packet.nfds < 1)) {
         if (packet.nfds > 0)
             mp__os_close(packet.fds[0]);
         return packet.fds_lost ? -EMFILE : -EBADMSG;
@@ -186,8 +185,8 @@ static int ask(mp_context *c, mp_process *p)
     if (sent)
         r = receive_reply(c, &reply, &pidfd);
     if (sent ? r < 0 : r == -EPIPE) {
-        /* It died, or its answer could not be taken: either way this server is of no more use, or the
-         * next request would get this one's answer. */
+        /* It died, or its answer could not be taken: either way this server is of no more use, or
+         * the next request would get this one's answer. */
         bool died = r == MP_EOF || r == -EPIPE;
         drop_server(c);
         int after = after_death(p);
@@ -217,8 +216,9 @@ int mp__start_forkserver(mp_process *p)
             r = ask(c, p);
     }
     if (r == 1)
-        r = mp__fail(MP_ESTARTUP, "the fork server died %d times before it could start process '%s'",
-                     TRIES, p->name);
+        r = mp__fail(MP_ESTARTUP,
+                     "the fork server died %d times before it could start process '%s'", TRIES,
+                     p->name);
     pthread_mutex_unlock(&c->lock);
     return r;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the start of fresh images, for the method spawn and for fork servers.  What the image needs to
- * know is in a memory file whose descriptor is named on its command line; with it the image gets the
- * descriptors that the payload lists and no others.
+ * Owns the start of fresh images, for the method spawn and for fork servers.  What the image needs
+ * to know is in a memory file whose descriptor is named on its command line; with it the image gets
+ * the descriptors that the payload lists and no others.
  */
 #include <stdio.h>
 
@@ -24,8 +24,8 @@ static int command_line(mp_image image, int file, char *text, size_t size, char 
     }
     snprintf(text, size, "%d", file);
     argv[0] = (char *)(uintptr_t)mp__program_name();
-    argv[1] = (char *)(uintptr_t)(image == MP_IMAGE_CHILD ? "--multiproc-child"
-                                                          : "--multiproc-server");
+    argv[1] =
+        (char *)(uintptr_t)(image == MP_IMAGE_CHILD ? "--multiproc-child" : "--multiproc-server");
     argv[2] = text;
     argv[3] = NULL;
     spawn->path = mp__executable();

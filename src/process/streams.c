@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the flushing of C streams before a start: what they hold unwritten comes before the child's
- * output, and a forked child does not write it again.  With one thread every stream is flushed; with
- * several only stdout and stderr, because a stream that another thread waits on (for a line of stdin,
- * say) stays locked.  Process-local.
+ * output, and a forked child does not write it again.  With one thread every stream is flushed;
+ * with several only stdout and stderr, because a stream that another thread waits on (for a line of
+ * stdin, say) stays locked.  Process-local.
  */
 #include <stdio.h>
 #if defined(__has_include)

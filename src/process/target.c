@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the registered targets and preload functions: two lists that only grow, mostly by constructors,
- * before main().  Insertion under a lock, search without: an entry is complete before it is linked.
+ * Owns the registered targets and preload functions: two lists that only grow, mostly by
+ * constructors, before main().  Insertion under a lock, search without: an entry is complete before
+ * it is linked.
  */
 #include <multiproc/typed.h>
 

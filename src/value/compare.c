@@ -2,8 +2,8 @@
 /*
  * Owns ==, < and the hash of values, with Python's meaning: numbers compare by what they are worth,
  * whatever their kind; lists with lists, tuples with tuples, str with str, bytes with bytes.  Equal
- * values have equal hashes.  The hash is seeded once per process and takes in all of a value, so that
- * keys from outside cannot be chosen to collide.  Process-local.
+ * values have equal hashes.  The hash is seeded once per process and takes in all of a value, so
+ * that keys from outside cannot be chosen to collide.  Process-local.
  */
 #include <math.h>
 
@@ -54,8 +54,8 @@ int mp__int_order(const mp_value *a, const mp_value *b)
 }
 
 /*
- * The integer part of a finite double, as an integer on the caller's stack over `bytes`: comparing and
- * hashing do not need memory, so they cannot fail.
+ * The integer part of a finite double, as an integer on the caller's stack over `bytes`: comparing
+ * and hashing do not need memory, so they cannot fail.
  */
 static mp_value from_double(double d, unsigned char bytes[DOUBLE_BYTES])
 {
@@ -68,7 +68,7 @@ static mp_value from_double(double d, unsigned char bytes[DOUBLE_BYTES])
     for (int i = 0; i < 53; i++)
         if (bits >> i & 1)
             bytes[(i + shift) / 8] |= (unsigned char)(1 << (i + shift) % 8);
-    size_t size = (size_t)exponent / 8 + 1; /* with a bit left for the sign */
+    size_t size = (size_t)exponent / 8 + 1;                 /* with a bit left for the sign */
     for (size_t i = 0, carry = 1; d < 0 && i < size; i++) { /* two's complement */
         carry += bytes[i] ^ 0xffu;
         bytes[i] = (unsigned char)carry;
@@ -146,7 +146,8 @@ int mp_value_equal(const mp_value *a, const mp_value *b)
     if (a == b && !mp__is_container(a))
         return 1;
     if (mp__is_text(a))
-        return a->text.size == b->text.size && memcmp(a->text.data, b->text.data, a->text.size) == 0;
+        return a->text.size == b->text.size &&
+               memcmp(a->text.data, b->text.data, a->text.size) == 0;
     if (a->kind == MP_KIND_HANDLE)
         return a->handle.object == b->handle.object;
     if (!mp__is_container(a))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns lists, tuples and dicts.  A dict keeps its pairs in order of insertion, as items[2i] (key) and
- * items[2i+1]; from 9 pairs on an open-addressed index of pair numbers + 1 stands beside them, at most
- * half full.  Two keys are one when they are the same object or equal, as in Python: so a NaN finds
- * itself.  Process-local.
+ * Owns lists, tuples and dicts.  A dict keeps its pairs in order of insertion, as items[2i] (key)
+ * and items[2i+1]; from 9 pairs on an open-addressed index of pair numbers + 1 stands beside them,
+ * at most half full.  Two keys are one when they are the same object or equal, as in Python: so a
+ * NaN finds itself.  Process-local.
  */
 #include "value/value.h"
 
@@ -28,9 +28,8 @@ int mp__seq_push(mp_value *seq, mp_value *item)
     size_t pushed = seq->kind == MP_KIND_DICT ? 2 : 1;
     if (used + pushed > seq->seq.capacity) {
         size_t capacity = seq->seq.capacity ? seq->seq.capacity * 2 : 4, bytes;
-        mp_value **items = mp__mul(capacity, sizeof *items, &bytes)
-                               ? mp__realloc(seq->seq.items, bytes)
-                               : NULL;
+        mp_value **items =
+            mp__mul(capacity, sizeof *items, &bytes) ? mp__realloc(seq->seq.items, bytes) : NULL;
         if (!items) {
             mp_value_free(item);
             return -ENOMEM;
@@ -134,7 +133,8 @@ int mp__container_finish(mp_value *v)
     if (height + 1 > MP__MAX_DEPTH)
         return mp__fail(MP_ELIMIT, "containers nested more than %d deep", MP__MAX_DEPTH);
     if (weight > MP__MAX_WEIGHT)
-        return mp__fail(MP_ELIMIT, "a value of more than 2**28 items, shared ones counted each time");
+        return mp__fail(MP_ELIMIT,
+                        "a value of more than 2**28 items, shared ones counted each time");
     v->height = height + 1;
     v->weight = weight;
     int r = v->kind == MP_KIND_DICT ? dict_finish(v) : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The wire form of values: the safe subset of pickle (docs/design/values.md).  What a message carries
- * beside its bytes, descriptors mainly, is an mp__attachments.
+ * The wire form of values: the safe subset of pickle (docs/design/values.md).  What a message
+ * carries beside its bytes, descriptors mainly, is an mp__attachments.
  */
 #ifndef MP__PICKLE_H
 #define MP__PICKLE_H
@@ -29,8 +29,8 @@ MP__HIDDEN void mp__attachments_close(mp__attachments *a);   /* of an incoming m
 typedef mp_value *mp__import_fn(int64_t code, const int64_t words[2], mp__attachments *attachments);
 
 /*
- * Writing goes in two steps: a plan, which knows the size, then the bytes, into memory of exactly that
- * size; `attachments` takes what handles bring along, NULL refuses them.
+ * Writing goes in two steps: a plan, which knows the size, then the bytes, into memory of exactly
+ * that size; `attachments` takes what handles bring along, NULL refuses them.
  */
 struct mp__memo_slot;
 typedef struct mp__pickle_plan {

@@ -4,11 +4,11 @@
  *
  *   - Nothing is imported or called.  The two names that Python's protocol 2 needs for bytes
  *     (_codecs.encode and __builtin__.bytes) are recognised as such and make bytes, here.
- *   - No length is believed before the bytes behind it are there, and what a value takes in memory is
- *     counted against the limit.
+ *   - No length is believed before the bytes behind it are there, and what a value takes in memory
+ * is counted against the limit.
  *   - Containers can be extended while they are being read, so a pickle can tie a knot or share one
- *     part a million times.  finish() walks the result once: a knot is refused, depth and the number
- *     of items (shared ones counted each time) are bounded, and dicts get their index.
+ *     part a million times.  finish() walks the result once: a knot is refused, depth and the
+ * number of items (shared ones counted each time) are bounded, and dicts get their index.
  *
  * Process-local.
  */
@@ -53,8 +53,8 @@ static int damaged(reader *r, const char *why)
 static bool charge(reader *r, size_t bytes)
 {
     if (bytes > r->max_memory - r->memory) {
-        r->error = mp__fail(MP_ELIMIT, "the value takes more than %zu bytes of memory",
-                            r->max_memory);
+        r->error =
+            mp__fail(MP_ELIMIT, "the value takes more than %zu bytes of memory", r->max_memory);
         return false;
     }
     r->memory += bytes;
@@ -306,7 +306,8 @@ static void fill(reader *r, mp_value *seq, size_t first)
     r->depth = first;
 }
 
-/* APPEND(S), SETITEM(S): `first` is the first new cell, the container is below it (and the mark). */
+/* APPEND(S), SETITEM(S): `first` is the first new cell, the container is below it (and the mark).
+ */
 static void extend(reader *r, mp_kind kind, size_t first, bool marked)
 {
     if (r->error)
@@ -601,13 +602,28 @@ static void opcode(reader *r, unsigned char op)
     case 'Q':
         read_handle(r);
         break;
-    case 'i': case 'o': case 'b': case 'P': case 0x81: case 0x82: case 0x83: case 0x84:
-    case 0x92: case 0x93:
+    case 'i':
+    case 'o':
+    case 'b':
+    case 'P':
+    case 0x81:
+    case 0x82:
+    case 0x83:
+    case 0x84:
+    case 0x92:
+    case 0x93:
         r->error = mp__fail(MP_EUNSAFE, "the pickle asks to make an object (opcode 0x%02x)", op);
         break;
-    case 0x8f: case 0x90: case 0x91: case 0x96: case 0x97: case 0x98:
-        r->error = mp__fail(MP_ETYPE, "the pickle holds a set, a bytearray or a buffer, which are "
-                                      "not values (opcode 0x%02x)", op);
+    case 0x8f:
+    case 0x90:
+    case 0x91:
+    case 0x96:
+    case 0x97:
+    case 0x98:
+        r->error = mp__fail(MP_ETYPE,
+                            "the pickle holds a set, a bytearray or a buffer, which are "
+                            "not values (opcode 0x%02x)",
+                            op);
         break;
     default:
         damaged(r, "not an opcode of protocols 2 to 5");
@@ -616,14 +632,15 @@ static void opcode(reader *r, unsigned char op)
 
 /* ---- the result ---- */
 
-/* Keys are walked when a dict is made.  A few bytes can fetch one heavy tuple from the memo as the key of
- * dict after dict, so all keys together are bounded as one value is. */
+/* Keys are walked when a dict is made.  A few bytes can fetch one heavy tuple from the memo as the
+ * key of dict after dict, so all keys together are bounded as one value is. */
 static int weigh_keys(reader *r, const mp_value *dict)
 {
     for (size_t i = 0; i < dict->seq.n; i++) {
         r->key_weight += dict->seq.items[2 * i]->weight;
         if (r->key_weight > MP__MAX_WEIGHT)
-            return mp__fail(MP_ELIMIT, "keys of more than 2**28 items, shared ones counted each time");
+            return mp__fail(MP_ELIMIT,
+                            "keys of more than 2**28 items, shared ones counted each time");
     }
     return 0;
 }
@@ -653,7 +670,8 @@ static int finish(reader *r, mp_value *v, size_t depth)
     return e;
 }
 
-/* Gives everything back.  After a failure the containers may hold each other: they are emptied first. */
+/* Gives everything back.  After a failure the containers may hold each other: they are emptied
+ * first. */
 static void clean_up(reader *r, bool failed)
 {
     for (size_t i = 0; failed && i < r->opened; i++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the encoder: a value as a pickle of protocol 4.  One walk, made twice: to count, then to write
- * into memory of exactly that size, so that a large value is copied once.  Parts that a value shares
- * are written once and fetched from the memo.  Process-local.
+ * Owns the encoder: a value as a pickle of protocol 4.  One walk, made twice: to count, then to
+ * write into memory of exactly that size, so that a large value is copied once.  Parts that a value
+ * shares are written once and fetched from the memo.  Process-local.
  */
 #include "value/pickle.h"
 
@@ -96,8 +96,8 @@ static bool memo_fetch(writer *w, const mp_value *v)
     return true;
 }
 
-/* Other threads may take and drop references meanwhile, so the first walk alone decides which values
- * are shared, and the second finds them in the table. */
+/* Other threads may take and drop references meanwhile, so the first walk alone decides which
+ * values are shared, and the second finds them in the table. */
 static void memo_store(writer *w, const mp_value *v)
 {
     if (w->out) {
@@ -169,10 +169,9 @@ static void put_handle(writer *w, const mp_value *v)
 {
     int64_t words[2] = {0, 0};
     if (w->out) {
-        int r = w->attachments
-                    ? v->handle.ops->export_to(v->handle.object, w->attachments, words)
-                    : mp__fail(MP_ETYPE, "a %s travels in messages and arguments only",
-                               v->handle.ops->type_name);
+        int r = w->attachments ? v->handle.ops->export_to(v->handle.object, w->attachments, words)
+                               : mp__fail(MP_ETYPE, "a %s travels in messages and arguments only",
+                                          v->handle.ops->type_name);
         if (r < 0) {
             w->error = r;
             return;

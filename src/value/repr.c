@@ -57,9 +57,9 @@ static int split_digits(const char *printed, char mantissa[20], int *ret_exponen
 }
 
 /*
- * The shortest digits that read back as the same double; d is finite.  At a power of two the doubles
- * above stand twice as far apart as those below, so the n digits nearest to it may fail to read back
- * where the next larger n digits do: 2.0 ** -44 is 5.684341886080802e-14.
+ * The shortest digits that read back as the same double; d is finite.  At a power of two the
+ * doubles above stand twice as far apart as those below, so the n digits nearest to it may fail to
+ * read back where the next larger n digits do: 2.0 ** -44 is 5.684341886080802e-14.
  */
 static int shortest_digits(double d, char mantissa[20], int *ret_exponent)
 {

@@ -7,10 +7,10 @@
 
 #include "value/value.h"
 
-#define SINGLETON(k, ...)                                                                          \
-    {                                                                                              \
-        .head = {MP__MAGIC_VALUE, 1}, .kind = (k), .immortal = true, .finished = true,             \
-        .weight = 1, __VA_ARGS__                                                                   \
+#define SINGLETON(k, ...)                                                              \
+    {                                                                                  \
+        .head = {MP__MAGIC_VALUE, 1}, .kind = (k), .immortal = true, .finished = true, \
+        .weight = 1, __VA_ARGS__                                                       \
     }
 static mp_value the_none = SINGLETON(MP_KIND_NONE, .number = 0);
 static mp_value the_true = SINGLETON(MP_KIND_BOOL, .truth = true);
@@ -193,8 +193,8 @@ mp_kind mp_value_kind(const mp_value *value)
 
 const char *mp_value_type_name(const mp_value *value)
 {
-    static const char *const names[] = {"NoneType", "bool",  "int",  "int",   "float", "str",
-                                        "bytes",    "list",  "tuple", "dict"};
+    static const char *const names[] = {"NoneType", "bool",  "int",  "int",   "float",
+                                        "str",      "bytes", "list", "tuple", "dict"};
     if (!mp__is(value, MP__MAGIC_VALUE))
         return "NULL";
     return value->kind == MP_KIND_HANDLE ? value->handle.ops->type_name : names[value->kind];

@@ -2,8 +2,8 @@
 /*
  * Values, as layer 4 sees them.  Immutable once they are built and counted by threads; a container
  * holds one reference to each item.  `weight` counts the nodes of a value with shared parts counted
- * as often as they occur, and `height` how deep it is: both bounded, so that walking a value as a tree
- * is bounded too, whatever a message looked like.
+ * as often as they occur, and `height` how deep it is: both bounded, so that walking a value as a
+ * tree is bounded too, whatever a message looked like.
  */
 #ifndef MP__VALUE_H
 #define MP__VALUE_H
@@ -30,8 +30,8 @@ struct mp_value {
     mp__head head;
     uint8_t kind;
     bool immortal;
-    bool finished;  /* decoder: checked; containers only */
-    bool visiting;  /* decoder: on the path being checked */
+    bool finished; /* decoder: checked; containers only */
+    bool visiting; /* decoder: on the path being checked */
     uint32_t height;
     uint64_t weight;
     union {
@@ -68,7 +68,7 @@ MP__HIDDEN size_t mp__utf8_length(const char *text, size_t size);
 
 /* Containers under construction. */
 MP__HIDDEN int mp__seq_push(mp_value *seq, mp_value *item); /* takes item */
-MP__HIDDEN int mp__container_finish(mp_value *value);       /* index, height, weight; items finished */
+MP__HIDDEN int mp__container_finish(mp_value *value); /* index, height, weight; items finished */
 MP__HIDDEN uint64_t mp__value_hash(const mp_value *value);
 MP__HIDDEN bool mp__value_hashable(const mp_value *value);
 

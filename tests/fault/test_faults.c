@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fails the first, second, third ... system call or allocation of an operation until the operation
- * succeeds.  After each failure: an error that is documented, nothing leaked, and the same operation
- * works when it is tried again.
+ * succeeds.  After each failure: an error that is documented, nothing leaked, and the same
+ * operation works when it is tried again.
  */
 #include "base/fault.h"
 #include "harness.h"
@@ -40,8 +40,9 @@ static int torture(const char *what, operation *run, void *arg, int error)
             harness_fail(__FILE__, __LINE__, "%s: after failing %s (%d) it gives %s: %s", what, hit,
                          n, mp_error_name(r), mp_error_detail());
         if (harness_count_fds() != fds)
-            harness_fail(__FILE__, __LINE__, "%s: after failing %s (%d) there are %d more descriptors",
-                         what, hit, n, harness_count_fds() - fds);
+            harness_fail(__FILE__, __LINE__,
+                         "%s: after failing %s (%d) there are %d more descriptors", what, hit, n,
+                         harness_count_fds() - fds);
     }
     harness_fail(__FILE__, __LINE__, "%s: does not come to an end", what);
 }
@@ -108,7 +109,8 @@ static int exchange_once(void *arg)
 
 TEST(sending_and_receiving)
 {
-    exchange small = {10, false}, large = {100000, false}, handles = {10, true}, both = {100000, true};
+    exchange small = {10, false}, large = {100000, false}, handles = {10, true},
+             both = {100000, true};
     EXPECT(torture("small", exchange_once, &small, ENOMEM) > 10);
     EXPECT(torture("large", exchange_once, &large, ENOMEM) > 10);
     EXPECT(torture("handles", exchange_once, &handles, EMFILE) > 10);
@@ -117,16 +119,17 @@ TEST(sending_and_receiving)
 
 static int values_once(void *arg)
 {
-    static const char text[] = "a text that is longer than sixty-four bytes, so that it is memoised";
+    static const char text[] =
+        "a text that is longer than sixty-four bytes, so that it is memoised";
     mp_buffer *b;
     mp_value *shared = mp_v(text), *v = NULL;
     (void)arg;
     int r = mp_value_encode(
         mp_list_of(mp_value_ref(shared), mp_value_ref(shared),
                    mp_tuple_of(mp_v(1.5), mp_value_uint(UINT64_MAX), mp_v(-3)),
-                   mp_dict_of(mp_v(1), mp_v(1), mp_v(2), mp_v(2), mp_v(3), mp_v(3), mp_v(4), mp_v(4),
-                              mp_v(5), mp_v(5), mp_v(6), mp_v(6), mp_v(7), mp_v(7), mp_v(8),
-                              mp_v(8), mp_v(9), mp_v(9))),
+                   mp_dict_of(mp_v(1), mp_v(1), mp_v(2), mp_v(2), mp_v(3), mp_v(3), mp_v(4),
+                              mp_v(4), mp_v(5), mp_v(5), mp_v(6), mp_v(6), mp_v(7), mp_v(7),
+                              mp_v(8), mp_v(8), mp_v(9), mp_v(9))),
         &b);
     mp_value_free(shared);
     if (r < 0)
@@ -188,7 +191,7 @@ static int server_once(void *arg)
 {
     (void)arg;
     mp_context_stop(mp_get_context("forkserver"));
-    return process_once((void *)(uintptr_t)"forkserver");
+    return process_once((void *)(uintptr_t) "forkserver");
 }
 
 TEST(starting_a_fork_server)

@@ -110,7 +110,8 @@ static void run_one(const harness_test *t, const char *method)
         mp_connection_free(a);
         mp_connection_free(b);
     }
-    signal(SIGTERM, SIG_DFL); /* Check has handlers of its own, which forked children would inherit */
+    signal(SIGTERM,
+           SIG_DFL); /* Check has handlers of its own, which forked children would inherit */
     signal(SIGINT, SIG_DFL);
     harness_baseline();
     if (method)

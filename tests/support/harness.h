@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The harness of the C tests.  TEST(name) { ... } is a test; TEST_METHODS(name) { ... } is one that runs
- * under each start method, which it finds in `method`.  Every test runs in a process of its own, under
- * the Check framework where there is one, with a deadline; when it ends, it must have left no child, no
- * descriptor, no mapping of a memory file and no name in /dev/shm behind.
+ * The harness of the C tests.  TEST(name) { ... } is a test; TEST_METHODS(name) { ... } is one that
+ * runs under each start method, which it finds in `method`.  Every test runs in a process of its
+ * own, under the Check framework where there is one, with a deadline; when it ends, it must have
+ * left no child, no descriptor, no mapping of a memory file and no name in /dev/shm behind.
  */
 #ifndef TESTS_HARNESS_H
 #define TESTS_HARNESS_H
@@ -29,54 +29,54 @@ void harness_add(harness_test *test);
 void harness_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((noreturn, format(printf, 3, 4)));
 
-#define HARNESS_TEST(name, plain, with_method)                                                     \
-    static harness_test harness_##name = {#name, __FILE__, plain, with_method, NULL};              \
-    __attribute__((constructor)) static void harness_add_##name(void)                              \
-    {                                                                                              \
-        harness_add(&harness_##name);                                                              \
+#define HARNESS_TEST(name, plain, with_method)                                        \
+    static harness_test harness_##name = {#name, __FILE__, plain, with_method, NULL}; \
+    __attribute__((constructor)) static void harness_add_##name(void)                 \
+    {                                                                                 \
+        harness_add(&harness_##name);                                                 \
     }
 
-#define TEST(name)                                                                                 \
-    static void name(void);                                                                        \
-    HARNESS_TEST(name, name, NULL)                                                                 \
+#define TEST(name)                 \
+    static void name(void);        \
+    HARNESS_TEST(name, name, NULL) \
     static void name(void)
 
-#define TEST_METHODS(name)                                                                         \
-    static void name(const char *method);                                                          \
-    HARNESS_TEST(name, NULL, name)                                                                 \
+#define TEST_METHODS(name)                \
+    static void name(const char *method); \
+    HARNESS_TEST(name, NULL, name)        \
     static void name(const char *method __attribute__((unused)))
 
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            harness_fail(__FILE__, __LINE__, "%s does not hold", #condition);                      \
+#define EXPECT(condition)                                                     \
+    do {                                                                      \
+        if (!(condition))                                                     \
+            harness_fail(__FILE__, __LINE__, "%s does not hold", #condition); \
     } while (0)
 
 /* Two integers. */
-#define EXPECT_EQ(a, b)                                                                            \
-    do {                                                                                           \
-        long long harness_a = (long long)(a), harness_b = (long long)(b);                          \
-        if (harness_a != harness_b)                                                                \
-            harness_fail(__FILE__, __LINE__, "%s is %lld (%s), not %s = %lld; %s", #a, harness_a,  \
-                         mp_error_name((int)harness_a), #b, harness_b, mp_error_detail());         \
+#define EXPECT_EQ(a, b)                                                                           \
+    do {                                                                                          \
+        long long harness_a = (long long)(a), harness_b = (long long)(b);                         \
+        if (harness_a != harness_b)                                                               \
+            harness_fail(__FILE__, __LINE__, "%s is %lld (%s), not %s = %lld; %s", #a, harness_a, \
+                         mp_error_name((int)harness_a), #b, harness_b, mp_error_detail());        \
     } while (0)
 
 #define EXPECT_OK(call) EXPECT_EQ(call, 0)
 
-#define EXPECT_STR(a, b)                                                                           \
-    do {                                                                                           \
-        const char *harness_a = (a), *harness_b = (b);                                             \
-        if (!harness_a || !harness_b || strcmp(harness_a, harness_b) != 0)                         \
-            harness_fail(__FILE__, __LINE__, "%s is \"%s\", not \"%s\"", #a,                       \
-                         harness_a ? harness_a : "(null)", harness_b ? harness_b : "(null)");      \
+#define EXPECT_STR(a, b)                                                                      \
+    do {                                                                                      \
+        const char *harness_a = (a), *harness_b = (b);                                        \
+        if (!harness_a || !harness_b || strcmp(harness_a, harness_b) != 0)                    \
+            harness_fail(__FILE__, __LINE__, "%s is \"%s\", not \"%s\"", #a,                  \
+                         harness_a ? harness_a : "(null)", harness_b ? harness_b : "(null)"); \
     } while (0)
 
-#define EXPECT_HAS(text, part)                                                                     \
-    do {                                                                                           \
-        const char *harness_a = (text);                                                            \
-        if (!harness_a || !strstr(harness_a, part))                                                \
-            harness_fail(__FILE__, __LINE__, "%s is \"%s\", without \"%s\"", #text,                \
-                         harness_a ? harness_a : "(null)", part);                                  \
+#define EXPECT_HAS(text, part)                                                      \
+    do {                                                                            \
+        const char *harness_a = (text);                                             \
+        if (!harness_a || !strstr(harness_a, part))                                 \
+            harness_fail(__FILE__, __LINE__, "%s is \"%s\", without \"%s\"", #text, \
+                         harness_a ? harness_a : "(null)", part);                   \
     } while (0)
 
 /* The repr of a value, which is taken over; valid until the next call. */
@@ -93,12 +93,12 @@ bool harness_read(const char *path, char *text, size_t size);
 
 /* Waits until the condition holds, at most ten seconds, looking every millisecond: for things that
  * happen in another process and cannot be waited for otherwise. */
-#define EVENTUALLY(condition)                                                                      \
-    do {                                                                                           \
-        int harness_i = 0;                                                                         \
-        while (!(condition) && harness_i++ < 10000)                                                \
-            mp_wait(NULL, 0, MP_MS(1));                                                            \
-        EXPECT(condition);                                                                         \
+#define EVENTUALLY(condition)                       \
+    do {                                            \
+        int harness_i = 0;                          \
+        while (!(condition) && harness_i++ < 10000) \
+            mp_wait(NULL, 0, MP_MS(1));             \
+        EXPECT(condition);                          \
     } while (0)
 
 #endif

@@ -139,8 +139,8 @@ static void fill(unsigned char *p, size_t n, unsigned seed)
 
 TEST(every_size_around_the_limits)
 {
-    static const size_t sizes[] = {1,     511,   512,   513,   4096,  65519,   65520,  65535,
-                                   65536, 65537, 70000, 1 << 20, 3 << 20};
+    static const size_t sizes[] = {1,     511,   512,   513,   4096,    65519,  65520,
+                                   65535, 65536, 65537, 70000, 1 << 20, 3 << 20};
     mp_connection *a, *b;
     make(&a, &b);
     unsigned char *data = malloc(3 << 20), *got = malloc(3 << 20);
@@ -197,7 +197,10 @@ TEST(damaged_messages_are_errors_and_the_next_one_arrives)
     mp_value *v;
     make(&a, &b);
     EXPECT_OK(mp_connection_send_bytes(a, "\x80\x04garbage", 9, SECONDS));
-    EXPECT_OK(mp_connection_send_bytes(a, "\x80\x03""cos\nsystem\n.", 13, SECONDS));
+    EXPECT_OK(mp_connection_send_bytes(a,
+                                       "\x80\x03"
+                                       "cos\nsystem\n.",
+                                       13, SECONDS));
     EXPECT_OK(mp_connection_send(a, mp_v(3), SECONDS));
     EXPECT_EQ(mp_connection_recv(b, &v, SECONDS), -EBADMSG);
     EXPECT_EQ(mp_connection_recv(b, &v, SECONDS), MP_EUNSAFE);
@@ -342,7 +345,8 @@ TEST(boundaries_hold_with_many_writers)
 MP_TARGET(chatter, (mp_connection *, c), (int, id), (int, count))
 {
     for (int i = 0; i < count; i++)
-        if (mp_connection_send(c, mp_tuple_of(mp_v(id), mp_v(i), mp_v("padding, padding")), SECONDS))
+        if (mp_connection_send(c, mp_tuple_of(mp_v(id), mp_v(i), mp_v("padding, padding")),
+                               SECONDS))
             return 1;
     return 0;
 }

@@ -117,9 +117,8 @@ MP_TARGET(tell_about_me, (mp_connection *, c))
         c,
         mp_dict_of(mp_v("pid"), mp_v(mp_process_pid(me)), mp_v("name"), mp_v(mp_process_name(me)),
                    mp_v("daemon"), mp_v(mp_process_daemon(me)), mp_v("parent"),
-                   mp_v(mp_process_pid(parent)), mp_v("parent_name"),
-                   mp_v(mp_process_name(parent)), mp_v("parent_alive"),
-                   mp_v(mp_process_is_alive(parent)), mp_v("key"),
+                   mp_v(mp_process_pid(parent)), mp_v("parent_name"), mp_v(mp_process_name(parent)),
+                   mp_v("parent_alive"), mp_v(mp_process_is_alive(parent)), mp_v("key"),
                    mp_value_bytes(key, (size_t)n), mp_v("children"),
                    mp_v(mp_process_children(NULL, 0))),
         SECONDS);
@@ -950,9 +949,9 @@ static int host_command(void *data, mp_image image, int fd, char ***ret_argv, ch
     static char *argv[4], *envp[] = {variable, NULL};
     (void)data;
     snprintf(number, sizeof number, "%d", fd);
-    argv[0] = (char *)(uintptr_t)"/proc/self/exe";
-    argv[1] = (char *)(uintptr_t)(image == MP_IMAGE_CHILD ? "--multiproc-child"
-                                                          : "--multiproc-server");
+    argv[0] = (char *)(uintptr_t) "/proc/self/exe";
+    argv[1] =
+        (char *)(uintptr_t)(image == MP_IMAGE_CHILD ? "--multiproc-child" : "--multiproc-server");
     argv[2] = number;
     *ret_argv = argv;
     *ret_envp = envp;
@@ -1010,4 +1009,3 @@ TEST_METHODS(many_cycles_leave_nothing)
     }
     EXPECT_EQ(harness_count_fds(), before);
 }
-

@@ -2,7 +2,6 @@
 /* Owns time, random bytes, the processor count, futexes and small services of Linux.  Stateless. */
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -132,7 +131,8 @@ int mp__os_cpu_count(void)
     char text[4096];
     if (!read_text("/proc/self/cgroup", text, sizeof text))
         return (int)best;
-    for (char *save, *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+    for (char *save, *line = strtok_r(text, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
         char *controllers = strchr(line, ':');
         char *group = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!group)
@@ -185,7 +185,11 @@ void mp__os_command_name(char *ret_name, size_t size)
     snprintf(ret_name, size, "%s", name);
 }
 
-/* ---- futexes ---- */
+/* ---- futexes: the numbers of linux/futex.h, which musl does not bring along ---- */
+
+#define FUTEX_WAKE 1
+#define FUTEX_WAIT_BITSET 9
+#define FUTEX_BITSET_MATCH_ANY 0xffffffffu
 
 int mp__os_futex_wait(_Atomic uint32_t *word, uint32_t expected, mp_time timeout)
 {
@@ -197,8 +201,8 @@ int mp__os_futex_wait(_Atomic uint32_t *word, uint32_t expected, mp_time timeout
         at.tv_nsec = (long)(when % 1000000000);
         until = &at;
     }
-    long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, until, NULL,
-                     FUTEX_BITSET_MATCH_ANY);
+    long r =
+        syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, until, NULL, FUTEX_BITSET_MATCH_ANY);
     return r < 0 ? -errno : 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns fork, process descriptors and reaping.  Never waits for a process other than the one it
- * was asked about, and never touches the disposition of a signal.  The only state is whether the fork
- * server was started with SIGINT blocked.
+ * was asked about, and never touches the disposition of a signal.  The only state is whether the
+ * fork server was started with SIGINT blocked.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -126,8 +126,9 @@ int mp__os_start_time(pid_t pid, uint64_t *ret_ticks)
     text[n] = 0;
     char *p = strrchr(text, ')'); /* the name before it may hold anything */
     unsigned long long ticks;
-    if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
-                            "%*d %llu",
+    if (!p || sscanf(p + 1,
+                     " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+                     "%*d %llu",
                      &ticks) != 1)
         return -ESRCH;
     *ret_ticks = ticks;

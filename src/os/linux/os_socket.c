@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns packet sockets: AF_UNIX, SOCK_SEQPACKET.  The kernel takes and gives each packet as a whole, so
- * a process that dies while it sends or receives leaves either the whole packet or none.  Stateless.
+ * Owns packet sockets: AF_UNIX, SOCK_SEQPACKET.  The kernel takes and gives each packet as a whole,
+ * so a process that dies while it sends or receives leaves either the whole packet or none.
+ * Stateless.
  */
 #include <poll.h>
 #include <sys/socket.h>
@@ -81,7 +82,8 @@ int mp__os_packet_receive(int fd, mp__packet *packet, bool wait)
         }
         if (n == 0 || errno == ENOTCONN)
             return MP_EOF;
-        /* Reported once, before what the other end had sent: when it closed, it had not read all. */
+        /* Reported once, before what the other end had sent: when it closed, it had not read all.
+         */
         if (errno != ECONNRESET)
             return -errno;
     }

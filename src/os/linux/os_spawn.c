@@ -5,9 +5,10 @@
  * kernel, and a child that gets the named descriptors and no others, whatever the program had open
  * without close-on-exec.
  *
- * The calling thread sleeps until the exec, so the child's few lines may use this memory; all signals
- * are blocked meanwhile, and the child puts handlers back to their defaults before it unblocks.  If
- * the child is killed before the exec, the parent sees a child that died of that signal.
+ * The calling thread sleeps until the exec, so the child's few lines may use this memory; all
+ * signals are blocked meanwhile, and the child puts handlers back to their defaults before it
+ * unblocks.  If the child is killed before the exec, the parent sees a child that died of that
+ * signal.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -50,7 +51,8 @@ static void close_between(unsigned first, unsigned last)
         close((int)fd);
 }
 
-/* Runs in the child, on the parent's memory: no allocation, no locks, no library state but errno. */
+/* Runs in the child, on the parent's memory: no allocation, no locks, no library state but errno.
+ */
 static int child(void *arg)
 {
     plan *p = arg;
@@ -90,16 +92,16 @@ static int by_number(const void *a, const void *b)
 static int start(plan *p, pid_t *ret_pid, int *ret_pidfd)
 {
     const size_t size = 64 * 1024;
-    char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    char *stack =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED)
         return -errno;
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &p->mask);
     int pidfd = -1;
-    pid_t pid = clone(child, stack + size, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, p,
-                      &pidfd);
+    pid_t pid =
+        clone(child, stack + size, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, p, &pidfd);
     int error = pid < 0 ? -errno : -p->error;
     pthread_sigmask(SIG_SETMASK, &p->mask, NULL);
     munmap(stack, size);

@@ -1,0 +1,30 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Runs every example under every start method and shows what it prints: demo.sh BUILD_DIR
+set -u
+
+[ $# -eq 1 ] && [ -d "$1/examples/c" ] || {
+    echo "usage: $0 BUILD_DIR" >&2
+    exit 2
+}
+MULTIPROC_EXAMPLE_SECONDS=${MULTIPROC_EXAMPLE_SECONDS:-0.2}
+export MULTIPROC_EXAMPLE_SECONDS
+status=0
+for program in hello hello_info square_and_cube workers do_stuff do_stuff_many daemon_child \
+    global_number global_inherited start_methods pipe_hello plain_functions host_hooks cxx_hello; do
+    path=$1/examples/c/$program
+    if [ ! -x "$path" ]; then
+        [ "$program" = cxx_hello ] && continue # built where there is a C++ compiler
+        echo "$program: not built" >&2
+        status=1
+        continue
+    fi
+    for method in fork spawn forkserver; do
+        printf '\n== %s, %s\n' "$program" "$method"
+        "$path" "$method" || {
+            echo "$program $method: exit status $?" >&2
+            status=1
+        }
+    done
+done
+exit $status
