@@ -5,23 +5,25 @@
  * Conventions, which hold for every function unless its comment says otherwise:
  *
  *   Results    0 or a positive count, or a negative error: -errno, or an MP_E... code below -4095.
- *              Constructors return a handle, or NULL with errno set (private codes: the positive
- *              value, see mp_error_code()).  An out-parameter is not touched on failure.
+ *              Constructors return a handle, or NULL; mp_error_code() then tells the error.
+ *              An out-parameter is not touched on failure.
  *   Values     a function that is given an mp_value takes it over, also when it fails: the caller's
  *              reference is gone.  Keep one with mp_value_ref().  A NULL value is passed on as the
  *              error of the constructor that failed, so constructors can be nested.
  *   Ownership  every other handle stays the caller's.  What a function returns through ret_... is
- *              the caller's, and is given back with the noun's _free().  Every _free() accepts
- * NULL. Time       mp_time is in nanoseconds, relative, on the monotonic clock. Threads    any
- * thread may call any function on any handle at any time; only _free() must be the last use of that
- * reference. Fork       handles that a forked child inherits go on working there, except process
- * handles of the parent's children, which answer MP_EFOREIGN. Signals    a wait that a signal
- * interrupts goes on with the same deadline, unless the host asked to be told
- * (mp_host.interruptible); then it returns -EINTR and nothing has happened. No function changes a
- * signal's disposition or the caller's signal mask. Death      a process that is killed inside a
- * function leaves nothing half done for others to see: the operation has happened wholly or not at
- * all. Misuse     NULL where a handle is needed, a handle of the wrong kind or one that was freed
- * is -EINVAL in a release build and abort() in a debug build.
+ *              the caller's, and is given back with the noun's _free().  Every _free() accepts NULL.
+ *   Time       mp_time is in nanoseconds, relative, on the monotonic clock.
+ *   Threads    any thread may call any function on any handle at any time; only _free() must be
+ *              the last use of that reference.
+ *   Fork       handles that a forked child inherits go on working there, except process handles of
+ *              the parent's children, which answer MP_EFOREIGN.
+ *   Signals    a wait that a signal interrupts goes on with the same deadline, unless the host asked
+ *              to be told (mp_host.interruptible); then it returns -EINTR and nothing has happened.
+ *              No function changes a signal's disposition or the caller's signal mask.
+ *   Death      a process that is killed inside a function leaves nothing half done for others to
+ *              see: the operation has happened wholly or not at all.
+ *   Misuse     NULL where a handle is needed, a handle of the wrong kind or one that was freed is
+ *              -EINVAL in a release build; a debug build says which on stderr and aborts.
  */
 #ifndef MULTIPROC_BASE_H
 #define MULTIPROC_BASE_H
@@ -88,9 +90,9 @@ MULTIPROC_API const char *mp_error_name(int error);
 MULTIPROC_API const char *mp_error_text(int error);
 
 /**
- * What went wrong in the last call of this thread that failed: which object, which process and why.
- * An empty string when that call had nothing to add to mp_error_text().  Valid until the thread's
- * next call of a function of this library that fails.
+ * What went wrong in this thread's last call, if it failed: which object, which process and why.  An
+ * empty string when there is nothing to add to mp_error_text().  Valid until the thread's next call of
+ * a function of this library, _free() and functions that only look at something excepted.
  */
 MULTIPROC_API const char *mp_error_detail(void);
 

@@ -2,11 +2,11 @@
 /*
  * Contexts: how processes are started.
  *
- *   fork        the child is a copy of the parent.  Quick while the parent is small; unsafe when
- * other threads hold locks at that moment. spawn       the child is a fresh image of the program.
- * Costs the same for a parent of any size. forkserver  the child is a copy of a small server with
- * one thread, which was started as a fresh image and has run the preload functions.  Quick for a
- * parent of any size.
+ *   fork        the child is a copy of the parent.  Quick while the parent is small; unsafe when other
+ *               threads hold locks at that moment.
+ *   spawn       the child is a fresh image of the program.  Costs the same for a parent of any size.
+ *   forkserver  the child is a copy of a small server with one thread, which was started as a fresh
+ *               image and has run the preload functions.  Quick for a parent of any size.
  */
 #ifndef MULTIPROC_CONTEXT_H
 #define MULTIPROC_CONTEXT_H

@@ -15,7 +15,8 @@ MULTIPROC_BEGIN
 /* ---- main and targets ------------------------------------------------------------------------ */
 
 /**
- * The first line of main().  In a program that was started by its user it returns at once; in a
+ * Stands at the top of main(); only mp_target_add(), mp_preload_add() and mp_host_set() may come before
+ * it.  In a program that was started by its user it returns at once; in a
  * child that was started by spawn or forkserver it runs the target and never returns.  Without it
  * these two start methods refuse to start a process (MP_ENOMAIN), because the child would run
  * main() again.
@@ -24,7 +25,8 @@ MULTIPROC_API void mp_main(int argc, char **argv);
 
 /**
  * What a process runs.  `args` is the tuple that was given to mp_process_new(), borrowed for the
- * call. What it returns, 0 to 255, becomes the exit code; it may also call exit().
+ * call. What it returns, 0 to 255, becomes the exit code (of a larger
+ * number its low 8 bits); it may also call exit().
  */
 typedef int mp_target_fn(const mp_value *args);
 
@@ -80,11 +82,17 @@ MULTIPROC_API mp_process *mp_process_ref(mp_process *process);
  *  program exits. */
 MULTIPROC_API void mp_process_free(mp_process *process);
 
+/** The same for a registered target itself: -EEXIST as the error when another one has its name, as
+ *  when two files of a program each declare a target `worker`. */
+MULTIPROC_API mp_process *mp_process_new_target(const mp_target *target, mp_value *args,
+                                                const mp_process_options *options);
+
 /* ---- running --------------------------------------------------------------------------------- */
 
 /**
  * Starts the process.  Returns when it exists, not when it runs: a child that cannot find its
- * target reports MP_ESTARTUP at mp_process_join(). MP_ESTARTED; MP_EDAEMON in a daemon; MP_ENOMAIN;
+ * target reports MP_ESTARTUP at mp_process_join(). NULL is passed on as
+ * the error of the constructor. MP_ESTARTED; MP_ECLOSED; MP_EDAEMON in a daemon; MP_ENOMAIN;
  * MP_ETYPE or MP_ELIMIT when the arguments cannot travel; -EAGAIN, -ENOMEM, -EMFILE from the
  * system: nothing has then been started, and it can be tried again. Fork: under the method fork the
  * child gets a copy of the caller, in which only the calling thread goes on.  Standard streams are
@@ -94,7 +102,7 @@ MULTIPROC_API int mp_process_start(mp_process *process);
 
 /**
  * Waits until the process has ended.  0 when it has, whatever its exit code; -ETIMEDOUT;
- * MP_ENOTSTARTED; MP_ESTARTUP when it ended before it could run its target, with the reason in
+ * MP_ENOTSTARTED; MP_ECLOSED; MP_ESTARTUP when it ended before it could run its target, with the reason in
  * mp_error_detail(); MP_EFOREIGN for a process that this one has not started (its parent process
  * excepted).  -EDEADLK for the calling process itself.
  * Any number of threads may join one process; all succeed.

@@ -9,6 +9,10 @@
  * Needs C11 (or C99 with GNU extensions) or C++11; in plain C99 this header is empty.  Everything
  * here is made of the plain functions of the other headers.
  *
+ * In C the compiler only warns of a pointer of the wrong type or a number in the place of a pointer:
+ * build with -Werror=int-conversion -Werror=incompatible-pointer-types.  In C before C23, true is the
+ * int 1; write (bool)1 or mp_value_bool(1) where the receiver is to see True.
+ *
  * Parameter types: the integer types, bool, float, double, const char * and char *, mp_value *,
  * mp_connection *.  What a target receives is borrowed from its arguments: a connection, a string
  * or a value parameter lives as long as the call.
@@ -34,7 +38,8 @@ MULTIPROC_BEGIN
 
 /**
  * For the wrapper that MP_TARGET makes: argument number `i` of `target` is not what its parameter
- * wants.  Reports it to the parent as MP_ESTARTUP and returns the exit code to return.
+ * wants; or, with NULL for `wanted`, there are not `i` arguments.  Reports it to the parent as
+ * MP_ESTARTUP and returns the exit code to return.
  */
 MULTIPROC_API int mp_target_refuse(const char *target, const mp_value *args, size_t i,
                                    const char *wanted);
@@ -236,7 +241,16 @@ static inline int mp__get(const mp_value *v, mp_connection **ret)
     return mp__get_connection(v, ret);
 }
 #define MP__BOX(x) mp_v(x)
+template <typename T> mp_value *mp_v(T *) = delete; /* or any pointer would be a bool */
 
+static inline mp_value *mp_list_of()
+{
+    return mp_value_list(nullptr, 0);
+}
+static inline mp_value *mp_tuple_of()
+{
+    return mp_value_tuple(nullptr, 0);
+}
 template <typename... V> static inline mp_value *mp_list_of(V... v)
 {
     mp_value *items[] = {v...};
@@ -288,9 +302,21 @@ template <typename... V> static inline mp_value *mp_dict_of(V... v)
 #define MP__ITEM_COUNT(...) (sizeof(MP__ITEMS(__VA_ARGS__)) / sizeof(mp_value *))
 #define mp_list_of(...) mp_value_list(MP__ITEMS(__VA_ARGS__), MP__ITEM_COUNT(__VA_ARGS__))
 #define mp_tuple_of(...) mp_value_tuple(MP__ITEMS(__VA_ARGS__), MP__ITEM_COUNT(__VA_ARGS__))
-#define mp_dict_of(...) mp_value_dict(MP__ITEMS(__VA_ARGS__), MP__ITEM_COUNT(__VA_ARGS__) / 2)
+#define MP__PAIR_COUNT(...)            \
+    (MP__ITEM_COUNT(__VA_ARGS__) / 2 + \
+     0 * sizeof(                       \
+             char[MP__ITEM_COUNT(__VA_ARGS__) % 2 ? -1 : 1])) /* keys and values come in pairs */
+#define mp_dict_of(...) mp_value_dict(MP__ITEMS(__VA_ARGS__), MP__PAIR_COUNT(__VA_ARGS__))
 
 #endif
+
+static inline mp_process *mp__process_in(mp_context *context, const mp_target *target,
+                                         mp_value *args)
+{
+    mp_process_options options = MP_PROCESS_OPTIONS_INIT;
+    options.context = context;
+    return mp_process_new_target(target, args, &options);
+}
 
 /* ---- MP_TARGET and MP_PROCESS ---------------------------------------------------------------- */
 
@@ -308,57 +334,60 @@ template <typename... V> static inline mp_value *mp_dict_of(V... v)
 #define MP__COUNT_(a, b, c, d, e, f, g, h, i, n, ...) n
 #define MP__TYPE(type, name) type
 #define MP__NAME(type, name) name
+#define MP__LOCAL_NAME(type, name) mp__p_##name
 #define MP__PARAM(type, name) type name
-#define MP__LOCAL(type, name) type name;
-#define MP__GET(f, i, pair)                                  \
-    if (mp__get(mp_value_item(mp__args, i), &MP__NAME pair)) \
+#define MP__LOCAL(type, name) type mp__p_##name;
+#define MP__GET(f, i, pair)                                        \
+    if (mp__get(mp_value_item(mp__args, i), &MP__LOCAL_NAME pair)) \
         return mp_target_refuse(#f, mp__args, i, MP__STRING(MP__TYPE pair));
 #define MP__STRING(x) MP__STRING_(x)
 #define MP__STRING_(x) #x
 
-#define MP__TARGET(f, n, params, boxes, locals, gets, names)                                       \
-    static int f params;                                                                           \
-    static inline mp_value *f##__mp_args params                                                    \
-    {                                                                                              \
-        mp_value *mp__items[] = {boxes NULL};                                                      \
-        return mp_value_tuple(mp__items, n);                                                       \
-    }                                                                                              \
-    static int f##__mp_run(const mp_value *mp__args)                                               \
-    {                                                                                              \
-        locals if (mp_value_len(mp__args) != n) return mp_target_refuse(#f, mp__args, n, #params); \
-        gets return f names;                                                                       \
-    }                                                                                              \
-    static mp_target f##__mp_target = {#f, f##__mp_run, NULL};                                     \
-    __attribute__((constructor)) static void f##__mp_register(void)                                \
-    {                                                                                              \
-        (void)mp_target_register(&f##__mp_target);                                                 \
-    }                                                                                              \
+#define MP__TARGET(f, n, params, boxes, locals, gets, names)                                    \
+    static int f params;                                                                        \
+    __attribute__((unused)) static mp_value *f##__mp_args params                                \
+    {                                                                                           \
+        mp_value *mp__items[] = {boxes NULL};                                                   \
+        return mp_value_tuple(mp__items, n);                                                    \
+    }                                                                                           \
+    static int f##__mp_run(const mp_value *mp__args)                                            \
+    {                                                                                           \
+        locals if (mp_value_len(mp__args) != n) return mp_target_refuse(#f, mp__args, n, NULL); \
+        gets return f names;                                                                    \
+    }                                                                                           \
+    static mp_target f##__mp_target = {#f, f##__mp_run, NULL};                                  \
+    __attribute__((constructor)) static void f##__mp_register(void)                             \
+    {                                                                                           \
+        (void)mp_target_register(&f##__mp_target);                                              \
+    }                                                                                           \
     static int f params
 
 #define MP_TARGET(...) MP__CAT(MP__TARGET, MP__COUNT(__VA_ARGS__))(__VA_ARGS__)
 #define MP__TARGET1(f) MP__TARGET(f, 0, (void), , , , ())
-#define MP__TARGET2(f, p0) \
-    MP__TARGET(f, 1, (MP__PARAM p0), MP__B1(p0), MP__LOCAL p0, MP__GET(f, 0, p0), (MP__NAME p0))
+#define MP__TARGET2(f, p0)                                                        \
+    MP__TARGET(f, 1, (MP__PARAM p0), MP__B1(p0), MP__LOCAL p0, MP__GET(f, 0, p0), \
+               (MP__LOCAL_NAME p0))
 #define MP__TARGET3(f, p0, p1)                                                                \
     MP__TARGET(f, 2, (MP__PARAM p0, MP__PARAM p1), MP__B2(p0, p1), MP__LOCAL p0 MP__LOCAL p1, \
-               MP__GET(f, 0, p0) MP__GET(f, 1, p1), (MP__NAME p0, MP__NAME p1))
+               MP__GET(f, 0, p0) MP__GET(f, 1, p1), (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1))
 #define MP__TARGET4(f, p0, p1, p2)                                                   \
     MP__TARGET(f, 3, (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2), MP__B3(p0, p1, p2), \
                MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2,                               \
                MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2),                \
-               (MP__NAME p0, MP__NAME p1, MP__NAME p2))
+               (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2))
 #define MP__TARGET5(f, p0, p1, p2, p3)                                                      \
     MP__TARGET(f, 4, (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3),              \
                MP__B4(p0, p1, p2, p3), MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3, \
                MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3),     \
-               (MP__NAME p0, MP__NAME p1, MP__NAME p2, MP__NAME p3))
+               (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3))
 #define MP__TARGET6(f, p0, p1, p2, p3, p4)                                                   \
     MP__TARGET(f, 5, (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4), \
                MP__B5(p0, p1, p2, p3, p4),                                                   \
                MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4,             \
                MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3)       \
                    MP__GET(f, 4, p4),                                                        \
-               (MP__NAME p0, MP__NAME p1, MP__NAME p2, MP__NAME p3, MP__NAME p4))
+               (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,  \
+                MP__LOCAL_NAME p4))
 #define MP__TARGET7(f, p0, p1, p2, p3, p4, p5)                                                    \
     MP__TARGET(                                                                                   \
         f, 6,                                                                                     \
@@ -367,29 +396,30 @@ template <typename... V> static inline mp_value *mp_dict_of(V... v)
         MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5,            \
         MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3) MP__GET(f, 4, p4) \
             MP__GET(f, 5, p5),                                                                    \
-        (MP__NAME p0, MP__NAME p1, MP__NAME p2, MP__NAME p3, MP__NAME p4, MP__NAME p5))
-#define MP__TARGET8(f, p0, p1, p2, p3, p4, p5, p6)                                            \
-    MP__TARGET(f, 7,                                                                          \
-               (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4,         \
-                MP__PARAM p5, MP__PARAM p6),                                                  \
-               MP__B7(p0, p1, p2, p3, p4, p5, p6),                                            \
-               MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5  \
-                   MP__LOCAL p6,                                                              \
-               MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3)        \
-                   MP__GET(f, 4, p4) MP__GET(f, 5, p5) MP__GET(f, 6, p6),                     \
-               (MP__NAME p0, MP__NAME p1, MP__NAME p2, MP__NAME p3, MP__NAME p4, MP__NAME p5, \
-                MP__NAME p6))
-#define MP__TARGET9(f, p0, p1, p2, p3, p4, p5, p6, p7)                                        \
-    MP__TARGET(f, 8,                                                                          \
-               (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4,         \
-                MP__PARAM p5, MP__PARAM p6, MP__PARAM p7),                                    \
-               MP__B8(p0, p1, p2, p3, p4, p5, p6, p7),                                        \
-               MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5  \
-                   MP__LOCAL p6 MP__LOCAL p7,                                                 \
-               MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3)        \
-                   MP__GET(f, 4, p4) MP__GET(f, 5, p5) MP__GET(f, 6, p6) MP__GET(f, 7, p7),   \
-               (MP__NAME p0, MP__NAME p1, MP__NAME p2, MP__NAME p3, MP__NAME p4, MP__NAME p5, \
-                MP__NAME p6, MP__NAME p7))
+        (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,              \
+         MP__LOCAL_NAME p4, MP__LOCAL_NAME p5))
+#define MP__TARGET8(f, p0, p1, p2, p3, p4, p5, p6)                                           \
+    MP__TARGET(f, 7,                                                                         \
+               (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4,        \
+                MP__PARAM p5, MP__PARAM p6),                                                 \
+               MP__B7(p0, p1, p2, p3, p4, p5, p6),                                           \
+               MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5 \
+                   MP__LOCAL p6,                                                             \
+               MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3)       \
+                   MP__GET(f, 4, p4) MP__GET(f, 5, p5) MP__GET(f, 6, p6),                    \
+               (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,  \
+                MP__LOCAL_NAME p4, MP__LOCAL_NAME p5, MP__LOCAL_NAME p6))
+#define MP__TARGET9(f, p0, p1, p2, p3, p4, p5, p6, p7)                                       \
+    MP__TARGET(f, 8,                                                                         \
+               (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4,        \
+                MP__PARAM p5, MP__PARAM p6, MP__PARAM p7),                                   \
+               MP__B8(p0, p1, p2, p3, p4, p5, p6, p7),                                       \
+               MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5 \
+                   MP__LOCAL p6 MP__LOCAL p7,                                                \
+               MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3)       \
+                   MP__GET(f, 4, p4) MP__GET(f, 5, p5) MP__GET(f, 6, p6) MP__GET(f, 7, p7),  \
+               (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,  \
+                MP__LOCAL_NAME p4, MP__LOCAL_NAME p5, MP__LOCAL_NAME p6, MP__LOCAL_NAME p7))
 #define MP__B1(p0) MP__BOX(MP__NAME p0),
 #define MP__B2(p0, p1) MP__BOX(MP__NAME p0), MP__BOX(MP__NAME p1),
 #define MP__B3(p0, p1, p2) MP__BOX(MP__NAME p0), MP__BOX(MP__NAME p1), MP__BOX(MP__NAME p2),
@@ -415,33 +445,36 @@ template <typename... V> static inline mp_value *mp_dict_of(V... v)
     MP__CAT(MP__PROCESS, MP__COUNT(__VA_ARGS__))(options, __VA_ARGS__)
 #define MP_PROCESS_IN(context, ...) \
     MP__CAT(MP__PROCESS_IN, MP__COUNT(__VA_ARGS__))(context, __VA_ARGS__)
-#define MP__PROCESS1(o, f) mp_process_new(#f, f##__mp_args(), o)
-#define MP__PROCESS_IN1(c, f) mp_context_process(c, #f, f##__mp_args())
-#define MP__PROCESS2(o, f, a0) mp_process_new(#f, f##__mp_args(a0), o)
-#define MP__PROCESS_IN2(c, f, a0) mp_context_process(c, #f, f##__mp_args(a0))
-#define MP__PROCESS3(o, f, a0, a1) mp_process_new(#f, f##__mp_args(a0, a1), o)
-#define MP__PROCESS_IN3(c, f, a0, a1) mp_context_process(c, #f, f##__mp_args(a0, a1))
-#define MP__PROCESS4(o, f, a0, a1, a2) mp_process_new(#f, f##__mp_args(a0, a1, a2), o)
-#define MP__PROCESS_IN4(c, f, a0, a1, a2) mp_context_process(c, #f, f##__mp_args(a0, a1, a2))
-#define MP__PROCESS5(o, f, a0, a1, a2, a3) mp_process_new(#f, f##__mp_args(a0, a1, a2, a3), o)
+#define MP__PROCESS1(o, f) mp_process_new_target(&f##__mp_target, f##__mp_args(), o)
+#define MP__PROCESS_IN1(c, f) mp__process_in(c, &f##__mp_target, f##__mp_args())
+#define MP__PROCESS2(o, f, a0) mp_process_new_target(&f##__mp_target, f##__mp_args(a0), o)
+#define MP__PROCESS_IN2(c, f, a0) mp__process_in(c, &f##__mp_target, f##__mp_args(a0))
+#define MP__PROCESS3(o, f, a0, a1) mp_process_new_target(&f##__mp_target, f##__mp_args(a0, a1), o)
+#define MP__PROCESS_IN3(c, f, a0, a1) mp__process_in(c, &f##__mp_target, f##__mp_args(a0, a1))
+#define MP__PROCESS4(o, f, a0, a1, a2) \
+    mp_process_new_target(&f##__mp_target, f##__mp_args(a0, a1, a2), o)
+#define MP__PROCESS_IN4(c, f, a0, a1, a2) \
+    mp__process_in(c, &f##__mp_target, f##__mp_args(a0, a1, a2))
+#define MP__PROCESS5(o, f, a0, a1, a2, a3) \
+    mp_process_new_target(&f##__mp_target, f##__mp_args(a0, a1, a2, a3), o)
 #define MP__PROCESS_IN5(c, f, a0, a1, a2, a3) \
-    mp_context_process(c, #f, f##__mp_args(a0, a1, a2, a3))
+    mp__process_in(c, &f##__mp_target, f##__mp_args(a0, a1, a2, a3))
 #define MP__PROCESS6(o, f, a0, a1, a2, a3, a4) \
-    mp_process_new(#f, f##__mp_args(a0, a1, a2, a3, a4), o)
+    mp_process_new_target(&f##__mp_target, f##__mp_args(a0, a1, a2, a3, a4), o)
 #define MP__PROCESS_IN6(c, f, a0, a1, a2, a3, a4) \
-    mp_context_process(c, #f, f##__mp_args(a0, a1, a2, a3, a4))
+    mp__process_in(c, &f##__mp_target, f##__mp_args(a0, a1, a2, a3, a4))
 #define MP__PROCESS7(o, f, a0, a1, a2, a3, a4, a5) \
-    mp_process_new(#f, f##__mp_args(a0, a1, a2, a3, a4, a5), o)
+    mp_process_new_target(&f##__mp_target, f##__mp_args(a0, a1, a2, a3, a4, a5), o)
 #define MP__PROCESS_IN7(c, f, a0, a1, a2, a3, a4, a5) \
-    mp_context_process(c, #f, f##__mp_args(a0, a1, a2, a3, a4, a5))
+    mp__process_in(c, &f##__mp_target, f##__mp_args(a0, a1, a2, a3, a4, a5))
 #define MP__PROCESS8(o, f, a0, a1, a2, a3, a4, a5, a6) \
-    mp_process_new(#f, f##__mp_args(a0, a1, a2, a3, a4, a5, a6), o)
+    mp_process_new_target(&f##__mp_target, f##__mp_args(a0, a1, a2, a3, a4, a5, a6), o)
 #define MP__PROCESS_IN8(c, f, a0, a1, a2, a3, a4, a5, a6) \
-    mp_context_process(c, #f, f##__mp_args(a0, a1, a2, a3, a4, a5, a6))
+    mp__process_in(c, &f##__mp_target, f##__mp_args(a0, a1, a2, a3, a4, a5, a6))
 #define MP__PROCESS9(o, f, a0, a1, a2, a3, a4, a5, a6, a7) \
-    mp_process_new(#f, f##__mp_args(a0, a1, a2, a3, a4, a5, a6, a7), o)
+    mp_process_new_target(&f##__mp_target, f##__mp_args(a0, a1, a2, a3, a4, a5, a6, a7), o)
 #define MP__PROCESS_IN9(c, f, a0, a1, a2, a3, a4, a5, a6, a7) \
-    mp_context_process(c, #f, f##__mp_args(a0, a1, a2, a3, a4, a5, a6, a7))
+    mp__process_in(c, &f##__mp_target, f##__mp_args(a0, a1, a2, a3, a4, a5, a6, a7))
 
 #endif /* MULTIPROC_TYPED */
 

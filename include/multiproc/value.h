@@ -124,7 +124,7 @@ MULTIPROC_API char *mp_value_repr(const mp_value *value);
 typedef struct mp_limits {
     size_t size;       /* sizeof(mp_limits) */
     size_t max_depth;  /* containers inside containers [1000] */
-    size_t max_memory; /* bytes of memory that the value may take [64 times the message, + 1 MiB] */
+    size_t max_memory; /* bytes of memory that the value may take [128 times the message, + 1 MiB] */
 } mp_limits;
 
 #define MP_LIMITS_INIT          \

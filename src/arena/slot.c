@@ -113,7 +113,6 @@ void mp__slot_set_exit(mp__slot_ref ref, int code)
         return;
     atomic_store(&s->exit_code, code);
     atomic_store(&s->has_exit, 1);
-    mp__os_futex_wake(&s->has_exit, INT32_MAX);
 }
 
 void mp__slot_set_failure(mp__slot_ref ref, const char *text)

@@ -63,7 +63,7 @@ MP__HIDDEN bool mp__slot_advance(mp__slot_ref ref, mp__slot_state state);
 
 MP__HIDDEN void mp__slot_free(mp__slot_ref ref);
 
-/* By the child or its fork server: how it ended. */
+/* By the child or its fork server: how it ended.  Wakes nobody; see mp__slot.has_exit. */
 MP__HIDDEN void mp__slot_set_exit(mp__slot_ref ref, int code);
 /* By the child: why it cannot run its target. */
 MP__HIDDEN void mp__slot_set_failure(mp__slot_ref ref, const char *text);

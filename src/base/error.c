@@ -123,7 +123,7 @@ int mp__misuse(const char *function, const char *what)
 {
     mp__fail(-EINVAL, "%s: called wrongly: %s does not hold", function, what);
 #ifdef MULTIPROC_DEBUG
-    mp__log(MP_LOG_ERROR, "%s", detail);
+    fprintf(stderr, "multiproc: %s\n", detail); /* about to abort: the one time it prints */
     abort();
 #endif
     return -EINVAL;

@@ -293,10 +293,15 @@ static int receive_once(int fd, bool wait, receipt *in)
 
 static int receive_by(mp_connection *c, int fd, receipt *in, mp_time timeout)
 {
-    int r = receive_once(fd, false, in);
+    int64_t budget = timeout > 0 ? spin_budget(c) : 0;
+    /* Without a deadline the receive itself waits: one call instead of two. */
+    bool sleep_at_once = timeout == MP_FOREVER && budget == 0;
+    int r = receive_once(fd, sleep_at_once, in);
+    if (r == -EINTR && !atomic_load(&mp__interruptible))
+        r = -EAGAIN;
     if (r != -EAGAIN || timeout <= 0)
         return r == -EAGAIN ? -ETIMEDOUT : r;
-    int64_t start = mp__os_now(), budget = spin_budget(c);
+    int64_t start = mp__os_now();
     mp__deadline deadline = mp__deadline_after(start, timeout);
     if (budget > 0) {
         int64_t until = start + (budget < timeout ? budget : timeout);
@@ -308,7 +313,6 @@ static int receive_by(mp_connection *c, int fd, receipt *in, mp_time timeout)
         spin_learn(c, r != -EAGAIN);
     }
     while (r == -EAGAIN) {
-        /* Without a deadline the receive itself waits: one call instead of two. */
         r = deadline == MP__NEVER ? receive_once(fd, true, in) : -EAGAIN;
         if (r == -EINTR && !atomic_load(&mp__interruptible))
             r = -EAGAIN;

@@ -19,6 +19,13 @@ static void connection_release(void *object)
     mp__connection_leave(object);
 }
 
+static int connection_check(void *object)
+{
+    return mp_connection_closed(object)
+               ? mp__fail(MP_ECLOSED, "a connection among the arguments is closed")
+               : 0;
+}
+
 static int connection_export(void *object, mp__attachments *attachments, int64_t ret_words[2])
 {
     int fd = mp__connection_enter(object);
@@ -33,7 +40,7 @@ static int connection_export(void *object, mp__attachments *attachments, int64_t
 }
 
 static const mp__handle_ops connection_ops = {"Connection", CODE_CONNECTION, connection_free,
-                                              connection_export};
+                                              connection_check, connection_export};
 
 mp_value *mp_value_connection(mp_connection *connection)
 {
@@ -72,7 +79,7 @@ static int fd_export(void *object, mp__attachments *attachments, int64_t ret_wor
     return 0;
 }
 
-static const mp__handle_ops fd_ops = {"DupFd", CODE_FD, fd_free, fd_export};
+static const mp__handle_ops fd_ops = {"DupFd", CODE_FD, fd_free, NULL, fd_export};
 
 static mp_value *fd_take(int fd)
 {

@@ -150,16 +150,21 @@ static void unmap(void *context, void *data, size_t size)
     mp__os_unmap(data, size);
 }
 
-static int map_file(int fd, uint64_t size, mp_buffer **ret_buffer)
+static int check_file(int fd, uint64_t size)
 {
     uint64_t have;
-    void *address;
     int r = mp__os_file_size(fd, &have);
     if (r < 0)
         return r;
     if (!mp__os_is_sealed(fd) || have < size || size > SIZE_MAX / 2)
         return mp__fail(-EBADMSG, "a message's memory file is not what its frame says");
-    r = mp__os_map(fd, (size_t)size, true, &address);
+    return 0;
+}
+
+static int map_file(int fd, uint64_t size, mp_buffer **ret_buffer)
+{
+    void *address;
+    int r = mp__os_map(fd, (size_t)size, true, &address);
     if (r < 0)
         return r;
     mp_buffer *buffer = mp__buffer_wrap(address, (size_t)size, unmap, NULL);
@@ -205,12 +210,10 @@ static int take_apart(mp__packet *packet, const mp__frame *frame, void *data, si
         attachments->fds[attachments->n++] = packet->fds[i];
     size_t size = (size_t)frame->size;
     if (r == 0 && big) {
-        r = map_file(packet->fds[0], frame->size, &buffer);
-        if (r == 0 && size <= capacity) {
-            memcpy(data, buffer->data, size);
-            mp_buffer_free(buffer);
-            buffer = NULL;
-        }
+        r = check_file(packet->fds[0], frame->size);
+        if (r == 0)
+            r = size <= capacity ? mp__os_read_at(packet->fds[0], data, size, 0)
+                                 : map_file(packet->fds[0], frame->size, &buffer);
     } else if (r == 0 && size > capacity) {
         buffer = mp_buffer_new(size);
         if (buffer) {

@@ -149,6 +149,8 @@ static void reap(size_t i)
     mp__slot *slot = mp__slot_get(children[i].slot);
     if (r == 0 || !slot || !atomic_load(&slot->has_exit))
         mp__slot_set_exit(children[i].slot, r == 0 ? code : MP_EXIT_UNKNOWN);
+    if (slot)
+        mp__os_futex_wake(&slot->has_exit, INT32_MAX);
     mp__os_close(children[i].pidfd);
     children[i] = children[--child_count];
 }

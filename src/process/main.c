@@ -10,7 +10,7 @@ static char *_Atomic program;
 
 bool mp__main_seen(void)
 {
-    return atomic_load(&seen) || mp__host_is_set();
+    return atomic_load(&seen) || mp__host()->command;
 }
 
 const char *mp__program_name(void)

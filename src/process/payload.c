@@ -21,12 +21,10 @@ typedef struct payload_head {
 
 /* ---- writing ---- */
 
-/* A value of a descriptor that is in the list at `place`: the life pipe. */
-static mp_value *entry(const char *key, mp_value *value, mp_value **items, size_t *n)
+static void entry(const char *key, mp_value *value, mp_value **items, size_t *n)
 {
     items[(*n)++] = mp_value_str(key);
     items[(*n)++] = value;
-    return value;
 }
 
 static mp_value *describe(const mp_process *p, const mp_context *server)
@@ -67,18 +65,17 @@ static mp_value *describe(const mp_process *p, const mp_context *server)
 static int write_file(int file, payload_head *head, mp__pickle_plan *plan, const mp_value *dict,
                       mp__attachments *attachments)
 {
-    void *bytes = mp__alloc(plan->size);
+    char *bytes = mp__alloc(sizeof *head + plan->size);
     if (!bytes)
         return -ENOMEM;
-    int r = mp__pickle_write(plan, dict, bytes, attachments);
+    int r = mp__pickle_write(plan, dict, bytes + sizeof *head, attachments);
     if (r == 0) {
         head->size = plan->size;
         head->nfds = attachments->n;
         memcpy(head->fds, attachments->fds, sizeof(int) * (size_t)attachments->n);
-        r = mp__os_write_at(file, head, sizeof *head, 0);
+        memcpy(bytes, head, sizeof *head);
+        r = mp__os_write_at(file, bytes, sizeof *head + plan->size, 0);
     }
-    if (r == 0)
-        r = mp__os_write_at(file, bytes, plan->size, sizeof *head);
     free(bytes);
     return r;
 }
@@ -179,7 +176,18 @@ static int check_program(const mp_value *dict)
                           mp__program_name());
 }
 
-static int read_body(int file, const payload_head *head, mp__attachments *attachments,
+static void take_command_name(const mp_value *dict)
+{
+    char command[32];
+    size_t n = 0;
+    const char *name = mp_value_get_bytes(mp_value_lookup_str(dict, "command"), &n);
+    snprintf(command, sizeof command, "%.*s", (int)(n < 16 ? n : 16), name ? name : "");
+    if (command[0])
+        mp__os_set_command_name(command);
+}
+
+/* `fresh`: in a new image, not in a child of a fork server, whose program is known to be the same. */
+static int read_body(int file, const payload_head *head, mp__attachments *attachments, bool fresh,
                      mp__payload *payload)
 {
     mp_buffer *bytes = mp_buffer_new(head->size);
@@ -190,15 +198,12 @@ static int read_body(int file, const payload_head *head, mp__attachments *attach
     if (r == 0)
         r = mp__message_value(bytes->data, head->size, bytes, attachments, &dict);
     if (r == 0) {
-        char command[32];
-        size_t n = 0;
-        const char *name = mp_value_get_bytes(mp_value_lookup_str(dict, "command"), &n);
-        snprintf(command, sizeof command, "%.*s", (int)(n < 16 ? n : 16), name ? name : "");
-        if (command[0])
-            mp__os_set_command_name(command);
         read_birth(dict, &payload->birth);
         mp_value *preload = mp_value_lookup_str(dict, "preload");
         payload->preload = preload ? mp_value_ref(preload) : NULL;
+    }
+    if (r == 0 && fresh) {
+        take_command_name(dict);
         r = check_program(dict);
         if (r < 0) { /* the parent asks the slot why */
             char text[MP__SLOT_TEXT];
@@ -239,7 +244,7 @@ int mp__payload_read(int file, const int *fds, int nfds, mp__payload *ret_payloa
     payload.birth.life = attachments.fds[0];
     attachments.fds[0] = -1;
     if (r == 0)
-        r = read_body(file, &head, &attachments, &payload);
+        r = read_body(file, &head, &attachments, !fds, &payload);
     mp__attachments_close(&attachments);
     if (r == 0)
         *ret_payload = payload;

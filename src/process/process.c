@@ -109,6 +109,17 @@ mp_process *mp_process_new(const char *target, mp_value *args, const mp_process_
     return p;
 }
 
+mp_process *mp_process_new_target(const mp_target *target, mp_value *args,
+                                  const mp_process_options *options)
+{
+    MP__CHECK_NULL(target && target->name);
+    if (args && !mp__host()->run && mp__target_find(target->name) != target) {
+        mp_value_free(args);
+        return mp__null(mp__fail(-EEXIST, "another target is named '%s'", target->name));
+    }
+    return mp_process_new(target->name, args, options);
+}
+
 mp_process *mp_process_ref(mp_process *process)
 {
     MP__CHECK_NULL(mp__is(process, MP__MAGIC_PROCESS));
@@ -162,7 +173,9 @@ static void delist(mp_process *p)
 
 static int check_start(mp_process *p)
 {
-    if (p->relation != MP__RELATION_CHILD || p->fork_count != atomic_load(&mp__fork_count))
+    if (p->relation != MP__RELATION_CHILD)
+        return mp__fail(MP_ESTARTED, "process '%s' runs already", p->name);
+    if (p->fork_count != atomic_load(&mp__fork_count))
         return mp__fail(MP_EFOREIGN, "process '%s' was made by another process", p->name);
     if (p->state == MP__STATE_CLOSED)
         return mp__fail(MP_ECLOSED, "process '%s' is closed", p->name);
@@ -204,13 +217,19 @@ static int launch(mp_process *p)
 
 int mp_process_start(mp_process *process)
 {
+    if (!process)
+        return mp_error_code();
     MP__CHECK(mp__is(process, MP__MAGIC_PROCESS));
     mp__clear_detail();
     mp__exit_prepare();
     pthread_mutex_lock(&process->lock);
     int r = check_start(process);
     if (r == 0)
+        r = mp__value_check_handles(process->args);
+    if (r == 0)
         r = launch(process);
+    if (r < 0 && !*mp_error_detail())
+        mp__fail(r, "process '%s' cannot be started", process->name);
     if (r == 0) {
         close_life(process, 0);
         process->state = MP__STATE_STARTED;

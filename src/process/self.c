@@ -44,7 +44,7 @@ static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 /* The first process makes the family's key when it is first asked for. */
 static void make_key(void)
 {
-    if (!self.authkey_size && mp__os_random(self.authkey, 32) == 0)
+    if (!has_parent && mp__os_random(self.authkey, 32) == 0)
         self.authkey_size = 32;
 }
 
@@ -77,8 +77,7 @@ void mp__self_fail(const char *text)
 
 void mp__self_born(const mp__birth *birth)
 {
-    pthread_once(&key_once, make_key);
-    snprintf(self_name, sizeof self_name, "%s", birth->name);
+    memcpy(self_name, birth->name, sizeof self_name);
     self.name = self_name;
     memcpy(self.path, birth->path, sizeof self.path);
     self.daemon = birth->daemon;
@@ -88,7 +87,7 @@ void mp__self_born(const mp__birth *birth)
     self.slot = birth->slot;
     if (has_parent) /* the parent's own, inherited by fork */
         mp__os_close(parent.pidfd);
-    snprintf(parent_name, sizeof parent_name, "%s", birth->parent_name);
+    memcpy(parent_name, birth->parent_name, sizeof parent_name);
     parent.name = parent_name;
     parent.pid = birth->parent_pid;
     parent.pidfd = birth->life;
@@ -137,8 +136,12 @@ static void in_child(void)
         mp__list_reset(n);
     }
     mp__list_reset(&f->children);
-    for (mp__list *n = f->contexts.next; n != &f->contexts; n = n->next)
+    for (mp__list *n = f->contexts.next, *next; n != &f->contexts; n = next) {
+        next = n->next;
         forget_server(MP__CONTAINER(n, mp_context, node));
+        mp__list_reset(n);
+    }
+    mp__list_reset(&f->contexts);
     pthread_mutex_init(&f->lock, NULL);
     pthread_mutex_init(&self.lock, NULL);
     pthread_mutex_init(&parent.lock, NULL);

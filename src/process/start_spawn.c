@@ -55,7 +55,8 @@ int mp__spawn_image(mp_image image, const mp_process *process, const mp_context 
         if (r == 0)
             r = mp__os_spawn(&spawn, ret_pid, ret_pidfd);
         if (r < 0)
-            mp__fail(r, "cannot execute %s", spawn.path ? spawn.path : mp__program_name());
+            mp__fail(r, "cannot start a fresh image of %s",
+                     spawn.path ? spawn.path : mp__program_name());
     }
     mp__os_close(file);
     mp__attachments_release(&attachments);

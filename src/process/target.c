@@ -97,13 +97,12 @@ int mp_preload_add(const char *name, mp_preload_fn *run)
 int mp_target_refuse(const char *target, const mp_value *args, size_t i, const char *wanted)
 {
     char text[MP__SLOT_TEXT];
-    int64_t n = mp_value_len(args);
-    if ((int64_t)i < n)
-        mp__fail(0, "target '%s': argument %zu is a %s, not a %s", target, i + 1,
+    if (wanted)
+        mp__fail(0, "target '%s': argument %zu is of type %s, not %s", target, i + 1,
                  mp_value_type_name(mp_value_item(args, i)), wanted);
     else
-        mp__fail(0, "target '%s' wants %zu arguments %s and got %lld", target, i, wanted,
-                 (long long)n);
+        mp__fail(0, "target '%s' wants %zu arguments and got %lld", target, i,
+                 (long long)mp_value_len(args));
     memcpy(text, mp_error_detail(), sizeof text - 1);
     text[sizeof text - 1] = 0;
     mp__self_fail(text);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns lists, tuples and dicts.  A dict keeps its pairs in order of insertion, as items[2i] (key)
- * and items[2i+1]; from 9 pairs on an open-addressed index of pair numbers + 1 stands beside them,
+ * and items[2i+1]; from 17 pairs on an open-addressed index of pair numbers + 1 stands beside them,
  * at most half full.  Two keys are one when they are the same object or equal, as in Python: so a
  * NaN finds itself.  Process-local.
  */
 #include "value/value.h"
 
-#define SMALL_DICT 8
+#define SMALL_DICT 16
 
 bool mp__value_hashable(const mp_value *v)
 {

@@ -18,6 +18,10 @@
  * open containers and in its own container, that is up to 120 bytes of memory. */
 #define MEMORY_PER_BYTE 128
 
+/* What the keys of dicts may weigh: see weigh_keys(). */
+#define FREE_KEY_WEIGHT (1 << 24)
+#define KEY_WEIGHT_PER_BYTE 64
+
 #define VIEW_FROM 4096 /* bytes values from this size on are views of the message */
 
 /* Things on the stack that are not values. */
@@ -632,16 +636,24 @@ static void opcode(reader *r, unsigned char op)
 
 /* ---- the result ---- */
 
-/* Keys are walked when a dict is made.  A few bytes can fetch one heavy tuple from the memo as the
- * key of dict after dict, so all keys together are bounded as one value is. */
+static bool weigh_key(reader *r, const mp_value *key, uint64_t most)
+{
+    r->key_weight += 1 + (mp__is_text(key) ? key->text.size / 64 : 0);
+    bool ok = r->key_weight <= most;
+    for (size_t i = 0; ok && key->kind == MP_KIND_TUPLE && i < key->seq.n; i++)
+        ok = weigh_key(r, key->seq.items[i], most);
+    return ok;
+}
+
+/* Keys are walked when a dict is made.  A few bytes can fetch one heavy tuple or one long str from
+ * the memo as the key of dict after dict, so the message pays for what all keys together weigh. */
 static int weigh_keys(reader *r, const mp_value *dict)
 {
-    for (size_t i = 0; i < dict->seq.n; i++) {
-        r->key_weight += dict->seq.items[2 * i]->weight;
-        if (r->key_weight > MP__MAX_WEIGHT)
-            return mp__fail(MP_ELIMIT,
-                            "keys of more than 2**28 items, shared ones counted each time");
-    }
+    uint64_t most = FREE_KEY_WEIGHT + r->source->size * (uint64_t)KEY_WEIGHT_PER_BYTE;
+    for (size_t i = 0; i < dict->seq.n; i++)
+        if (!weigh_key(r, dict->seq.items[2 * i], most))
+            return mp__fail(MP_ELIMIT, "the keys of dicts are too large, counted as often as they"
+                                       " occur");
     return 0;
 }
 

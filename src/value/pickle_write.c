@@ -77,7 +77,7 @@ static bool worth_memo(const mp_value *v)
 {
     if (v->immortal || atomic_load_explicit(&v->head.refs, memory_order_relaxed) < 2)
         return false;
-    return (mp__is_container(v) && v->seq.n) ||
+    return (mp__is_container(v) && (v->seq.n || v->kind != MP_KIND_TUPLE)) ||
            ((v->kind == MP_KIND_STR || v->kind == MP_KIND_BYTES) && v->text.size >= MEMO_TEXT);
 }
 

@@ -155,6 +155,16 @@ void *mp__value_object(const mp_value *value, const mp__handle_ops *ops)
                : NULL;
 }
 
+int mp__value_check_handles(const mp_value *value)
+{
+    if (value->kind == MP_KIND_HANDLE && value->handle.ops->check)
+        return value->handle.ops->check(value->handle.object);
+    int r = 0;
+    for (size_t i = 0; r == 0 && mp__is_container(value) && i < mp__seq_items(value); i++)
+        r = mp__value_check_handles(value->seq.items[i]);
+    return r;
+}
+
 mp_value *mp_value_ref(const mp_value *value)
 {
     mp_value *v = (mp_value *)(uintptr_t)value;

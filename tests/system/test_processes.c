@@ -214,7 +214,7 @@ TEST_METHODS(arguments_of_the_wrong_type_are_reported)
 {
     mp_process *p = started(mp_context_process(IN, "exit_with", mp_tuple_of(mp_v("seven"))));
     EXPECT_EQ(mp_process_join(p, SECONDS), MP_ESTARTUP);
-    EXPECT_HAS(mp_error_detail(), "argument 1 is a str, not a int");
+    EXPECT_HAS(mp_error_detail(), "argument 1 is of type str, not int");
     EXPECT_EQ(mp_process_join(p, SECONDS), MP_ESTARTUP);
     mp_process_free(p);
     p = started(mp_context_process(IN, "exit_with", mp_value_tuple(NULL, 0)));
@@ -433,7 +433,12 @@ MP_TARGET(register_handler, (mp_connection *, c), (int, by_exit))
 TEST_METHODS(at_exit_handlers_of_the_child_run_once)
 {
     atexit(tell_parent_handler);
-    for (int by_exit = 0; by_exit < 2; by_exit++) {
+#ifdef __GLIBC__
+    const int ways = 2;
+#else
+    const int ways = strcmp(method, "spawn") == 0 ? 2 : 1; /* musl: KNOWN_ISSUES.md */
+#endif
+    for (int by_exit = 0; by_exit < ways; by_exit++) {
         mp_connection *a, *b;
         mp_value *v;
         EXPECT_OK(mp_pipe(0, &a, &b));
@@ -657,6 +662,10 @@ static void *sleep_in_getc(void *arg)
 /* A thread that waits for input holds its stream's lock; a start must not wait for that. */
 TEST_METHODS(a_thread_in_stdio_does_not_stop_a_start)
 {
+#ifndef __GLIBC__ /* musl keeps the stream locked in a forked child: KNOWN_ISSUES.md */
+    if (strcmp(method, "fork") == 0)
+        return;
+#endif
     int p[2];
     pthread_t t;
     EXPECT_OK(pipe(p));
@@ -816,6 +825,14 @@ TEST(fork_server_is_restarted_when_killed)
     EXPECT_OK(mp_process_exit_code(p, &code));
     EXPECT(code == -SIGKILL || code == MP_EXIT_UNKNOWN);
     mp_process_free(p);
+}
+
+/* A forked child must not take its parent's fork servers for its own. */
+TEST_METHODS(a_child_of_an_owner_of_a_fork_server_ends)
+{
+    EXPECT_EQ(joined(started(MP_PROCESS_IN(mp_get_context("forkserver"), exit_with, 1))), 1);
+    EXPECT_EQ(joined(started(MP_PROCESS_IN(IN, exit_with, 2))), 2);
+    EXPECT_EQ(joined(started(MP_PROCESS_IN(mp_get_context("forkserver"), exit_with, 3))), 3);
 }
 
 static _Atomic bool hammering = true;

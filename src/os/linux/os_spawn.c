@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the start of a fresh image: clone with CLONE_VM and CLONE_VFORK on a stack of its own, then
+ * Owns the start of a fresh image: clone with CLONE_VM and CLONE_VFORK on a piece of the stack, then
  * exec, as posix_spawn does it, and with what posix_spawn has not: a process descriptor from the
  * kernel, and a child that gets the named descriptors and no others, whatever the program had open
  * without close-on-exec.
@@ -14,7 +14,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -29,6 +28,8 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
+
+#define STACK_SIZE (24 * 1024)
 
 extern char **environ;
 
@@ -91,20 +92,16 @@ static int by_number(const void *a, const void *b)
 
 static int start(plan *p, pid_t *ret_pid, int *ret_pidfd)
 {
-    const size_t size = 64 * 1024;
-    char *stack =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-    if (stack == MAP_FAILED)
-        return -errno;
+    /* The child's stack: a piece of this one, which is not used while this thread sleeps. */
+    _Alignas(64) char stack[STACK_SIZE];
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &p->mask);
     int pidfd = -1;
     pid_t pid =
-        clone(child, stack + size, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, p, &pidfd);
+        clone(child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, p, &pidfd);
     int error = pid < 0 ? -errno : -p->error;
     pthread_sigmask(SIG_SETMASK, &p->mask, NULL);
-    munmap(stack, size);
     if (error) {
         if (pid > 0) {
             mp__os_reap_wait(pidfd);
