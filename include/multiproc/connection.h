@@ -34,8 +34,8 @@ MULTIPROC_API int mp_pipe(int duplex, mp_connection **ret_first, mp_connection *
 MULTIPROC_API int mp_connection_send(mp_connection *connection, mp_value *value, mp_time timeout);
 
 /**
- * Receives a value.  -ETIMEDOUT; MP_EOF; MP_ECLOSED; MP_EDIRECTION; -EBADMSG, MP_EUNSAFE, MP_ELIMIT
- * or -EILSEQ when the message is not a plain value: that message is then gone, the next one can be
+ * Receives a value.  -ETIMEDOUT; MP_EOF; MP_ECLOSED; MP_EDIRECTION; -EBADMSG, MP_EUNSAFE, MP_ETYPE,
+ * MP_ELIMIT or -EILSEQ when the message is not a plain value: that message is then gone, the next one can be
  * received.  -EMFILE when the message brought descriptors and there is no room for them.
  * If the caller is killed inside, the message is either still there for the other holders of this
  * end, or gone with the caller.

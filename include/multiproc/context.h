@@ -30,7 +30,8 @@ MULTIPROC_API const char *const *mp_get_all_start_methods(void);
  * not to be freed.  NULL with MP_ECONTEXT when there is no such method. */
 MULTIPROC_API mp_context *mp_get_context(const char *method);
 
-/** A context of its own: with its own fork server and preload list.  Free it after its processes.
+/** A context of its own: with its own fork server and preload list.  Free it after the processes
+ *  that it made.
  */
 MULTIPROC_API mp_context *mp_context_new(const char *method);
 MULTIPROC_API void mp_context_free(mp_context *context);

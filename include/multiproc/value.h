@@ -123,8 +123,8 @@ MULTIPROC_API char *mp_value_repr(const mp_value *value);
 /** Bounds for decoding what comes from outside; zero means the default in brackets. */
 typedef struct mp_limits {
     size_t size;       /* sizeof(mp_limits) */
-    size_t max_depth;  /* containers inside containers [1000] */
-    size_t max_memory; /* bytes of memory that the value may take [128 times the message, + 1 MiB] */
+    size_t max_depth;  /* containers inside containers [1000, which is also the most] */
+    size_t max_memory; /* bytes that the value may take [128 times the message, + 1 MiB] */
 } mp_limits;
 
 #define MP_LIMITS_INIT          \
@@ -141,7 +141,8 @@ MULTIPROC_API int mp_value_encode(mp_value *value, mp_buffer **ret_buffer);
 
 /**
  * Reads a pickle of protocol 2 to 5 that holds nothing but plain values.  Never calls or imports
- * anything: MP_EUNSAFE when the pickle asks for it; -EBADMSG when it is damaged, MP_ELIMIT when it
+ * anything: MP_EUNSAFE when the pickle asks for it; MP_ETYPE when it holds a set or another type that
+ * is not among the values; -EBADMSG when it is damaged, MP_ELIMIT when it
  * is beyond the limits (NULL: the defaults), -EILSEQ when a str is not UTF-8, -ENOMEM.
  */
 MULTIPROC_API int mp_value_decode(const void *data, size_t size, const mp_limits *limits,

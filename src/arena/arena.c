@@ -11,6 +11,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(mp__arena_header *) header;
 static int arena_fd = -1;
+static uint64_t reserved; /* bytes of addresses */
 
 #define PAGE UINT64_C(4096)
 
@@ -41,17 +42,29 @@ static int fill(int fd, mp__arena_header *h)
     return 0;
 }
 
+/* As much of the address space as the process may have, down to what the layout needs. */
+static int map_reserve(int fd, void **ret_address)
+{
+    int r = -ENOMEM;
+    for (reserved = MP__ARENA_RESERVE; r == -ENOMEM && reserved >= MP__ARENA_LEAST; reserved /= 4) {
+        r = mp__os_map(fd, reserved, true, ret_address);
+        if (r == 0)
+            break;
+    }
+    return r;
+}
+
 static int make(void)
 {
     void *address;
     int fd = mp__os_memfd("multiproc", true);
     if (fd < 0)
         return fd;
-    int r = mp__os_map(fd, MP__ARENA_RESERVE, true, &address);
+    int r = map_reserve(fd, &address);
     if (r == 0) {
         r = fill(fd, address);
         if (r < 0)
-            mp__os_unmap(address, MP__ARENA_RESERVE);
+            mp__os_unmap(address, reserved);
     }
     if (r < 0) {
         mp__os_close(fd);
@@ -86,13 +99,13 @@ int mp__arena_attach(int fd)
     int r = mp__os_file_size(fd, &size);
     if (r < 0)
         return r;
-    if (size < PAGE || size > MP__ARENA_RESERVE || !mp__os_is_sealed(fd))
+    if (size < PAGE || size > MP__ARENA_RESERVE || !mp__os_is_sealed(fd, false))
         return mp__fail(-EBADMSG, "the inherited descriptor %d is not an arena", fd);
-    r = mp__os_map(fd, MP__ARENA_RESERVE, true, &address);
+    r = map_reserve(fd, &address);
     if (r < 0)
         return r;
     if (!is_arena(address, size)) {
-        mp__os_unmap(address, MP__ARENA_RESERVE);
+        mp__os_unmap(address, reserved);
         return mp__fail(MP_ECHANGED, "the arena in descriptor %d has another layout", fd);
     }
     arena_fd = fd;

@@ -16,6 +16,7 @@
 #define MP__ARENA_MAGIC UINT64_C(0x616e657261706d31)
 #define MP__ARENA_LAYOUT 1u
 #define MP__ARENA_RESERVE (UINT64_C(1) << 36) /* addresses; costs nothing until it is used */
+#define MP__ARENA_LEAST (UINT64_C(1) << 26)   /* with a limit on addresses (RLIMIT_AS) */
 
 typedef struct mp__arena_header {
     uint64_t magic;

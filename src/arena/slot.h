@@ -3,15 +3,16 @@
  * Process slots: what a family knows about each of its processes, in shared memory, for the process
  * itself, its parent, its fork server and anyone who looks on from outside.
  *
- * A slot is claimed by the parent, before the child exists, and given back by the parent when the
- * child has ended; when the parent is dead too, by whoever needs a slot next.  Its life is one
- * 64-bit word, (generation, parent's pid, state), that changes by compare-and-swap only:
+ * A slot is claimed by the parent, before the child exists, and given back by the parent when the child
+ * has ended; when the parent is dead too, by whoever needs a slot next.  Its life is one 64-bit word,
+ * (generation, parent's pid, state), that changes by compare-and-swap only:
  *
  *   FREE -> CLAIMED     by the parent: the other fields are the parent's to fill
  *   CLAIMED -> RUNNING  by the child, before it runs anything
- *   CLAIMED -> REVOKED  by the parent, when it does not know whether there is a child (its fork
- * server was killed): the child, if there is one, ends at once.  So a child runs exactly when its
- * parent knows of it. any -> FREE         with the next generation
+ *   CLAIMED -> REVOKED  by the parent, when it does not know whether there is a child (its fork server
+ *                       was killed): the child, if there is one, ends at once.  So a child runs
+ *                       exactly when its parent knows of it.
+ *   any -> FREE         until the next claim, which has the next generation
  *
  * A process that is killed leaves its slot as it was: the state says what it was doing, and nobody
  * waits for a slot.
@@ -39,9 +40,9 @@ typedef struct mp__slot {
         has_exit; /* futex: 1 when exit_code is known to the child or its fork server */
     _Atomic int32_t exit_code;
     _Atomic uint32_t failed; /* 1 when `text` says why the child could not run its target */
-    char name[64];
+    char name[128];
     char text[MP__SLOT_TEXT];
-    char spare[112]; /* up to 512 bytes, for what later layers hold here */
+    char spare[48]; /* up to 512 bytes, for what later layers hold here */
 } mp__slot;
 
 _Static_assert(sizeof(mp__slot) == 512, "slots are 512 bytes");

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Numbered fault and kill points, for tests only: a build without MULTIPROC_TEST_POINTS has none.
+ * Numbered fault points, for tests only: a build without MULTIPROC_TEST_POINTS has none.
  *
- *   fault points   MP__FAULT("name") at the head of every system call wrapper and allocation.  A
- * test arms the n-th one to fail with an errno; mp__fault_hits() tells whether it was reached, so a
- * test counts n up until the operation succeeds. kill points    MP__KILL_POINT(NAME) between the
- * steps of a protocol.  A test arms one, and the process sends itself SIGKILL there.
- *
- * Armed for one process: a forked child starts disarmed.
+ * MP__FAULT("name") stands at the head of every system call wrapper and allocation.  A test arms the
+ * n-th one to fail with an errno; mp__fault_hit() tells whether it was reached, so a test counts n up
+ * until the operation succeeds.  Armed for one process: a forked child starts disarmed.
  */
 #ifndef MP__FAULT_H
 #define MP__FAULT_H

@@ -59,10 +59,7 @@ static int make_file(mp__outgoing *out, size_t size)
         return mp__fail(fd, "a message of %zu bytes needs a memory file", size);
     out->file = fd;
     out->frame.flags = MP__FRAME_BIG;
-    int r = mp__os_resize(fd, size);
-    if (r == 0)
-        r = mp__os_seal_size(fd);
-    return r;
+    return mp__os_resize(fd, size);
 }
 
 static int collect_descriptors(mp__outgoing *out)
@@ -89,6 +86,8 @@ int mp__outgoing_bytes(mp__outgoing *out, const void *data, size_t size)
     if (r == 0)
         r = mp__os_write_at(out->file, data, size, 0);
     if (r == 0)
+        r = mp__os_seal(out->file);
+    if (r == 0)
         r = collect_descriptors(out);
     if (r < 0)
         mp__outgoing_release(out);
@@ -108,7 +107,7 @@ static int write_file(mp__outgoing *out, mp__pickle_plan *plan, const mp_value *
         return r;
     r = mp__pickle_write(plan, value, address, &out->attachments);
     mp__os_unmap(address, plan->size);
-    return r;
+    return r < 0 ? r : mp__os_seal(out->file);
 }
 
 int mp__outgoing_value(mp__outgoing *out, const mp_value *value)
@@ -156,7 +155,7 @@ static int check_file(int fd, uint64_t size)
     int r = mp__os_file_size(fd, &have);
     if (r < 0)
         return r;
-    if (!mp__os_is_sealed(fd) || have < size || size > SIZE_MAX / 2)
+    if (!mp__os_is_sealed(fd, true) || have < size || size > SIZE_MAX / 2)
         return mp__fail(-EBADMSG, "a message's memory file is not what its frame says");
     return 0;
 }
@@ -164,7 +163,7 @@ static int check_file(int fd, uint64_t size)
 static int map_file(int fd, uint64_t size, mp_buffer **ret_buffer)
 {
     void *address;
-    int r = mp__os_map(fd, (size_t)size, true, &address);
+    int r = mp__os_map_copy(fd, (size_t)size, &address);
     if (r < 0)
         return r;
     mp_buffer *buffer = mp__buffer_wrap(address, (size_t)size, unmap, NULL);

@@ -55,10 +55,12 @@ MP__HIDDEN int mp__os_memfd(const char *name, bool sealable);
 MP__HIDDEN int mp__os_resize(int fd, uint64_t size);  /* reserves nothing */
 MP__HIDDEN int mp__os_reserve(int fd, uint64_t size); /* pages for all of it, or -ENOMEM, -ENOSPC */
 MP__HIDDEN int mp__os_file_size(int fd, uint64_t *ret_size);
-MP__HIDDEN int mp__os_seal_size(int fd); /* the file keeps its size from now on */
+MP__HIDDEN int mp__os_seal(int fd); /* the file keeps its size and content from now on */
 MP__HIDDEN int mp__os_seal_shrink(int fd);
-MP__HIDDEN int mp__os_is_sealed(int fd); /* 1 if it cannot be shrunk any more */
+MP__HIDDEN int mp__os_is_sealed(int fd, bool constant); /* 1 if it cannot shrink (nor change) */
 MP__HIDDEN int mp__os_map(int fd, size_t size, bool writable, void **ret_address);
+/* A private view: pages are shared with the file until this process writes to them. */
+MP__HIDDEN int mp__os_map_copy(int fd, size_t size, void **ret_address);
 MP__HIDDEN int mp__os_unmap(void *address, size_t size); /* never a fault point */
 MP__HIDDEN int mp__os_read_at(int fd, void *data, size_t size, uint64_t offset);
 MP__HIDDEN int mp__os_write_at(int fd, const void *data, size_t size, uint64_t offset);

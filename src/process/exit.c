@@ -46,7 +46,7 @@ static void end_children(void)
         if (all[i]->daemon &&
             mp_process_join(all[i], mp__deadline_left(deadline, mp__os_now())) == -ETIMEDOUT) {
             mp_process_kill(all[i]);
-            mp_process_join(all[i], MP_FOREVER);
+            mp_process_join(all[i], DAEMON_GRACE);
         }
         mp_process_free(all[i]);
     }

@@ -69,6 +69,8 @@ static void become_child(int file, int *fds, int nfds)
     if (r < 0)
         mp__os_exit_now(1);
     payload.birth.forked = true;
+    mp__context_inherit(payload.birth.method);
+    mp_log_to_stderr(payload.birth.log_level);
     mp__child_run(&payload.birth);
 }
 

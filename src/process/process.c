@@ -16,6 +16,7 @@
 #define TARGET_MAX_SIZE 255
 #define STATUS_SLICE MP_MS(20)
 #define ORPHAN_TRIES 10
+#define SERVER_GRACE MP_SECONDS(2)
 
 /* ---- making ---- */
 
@@ -259,12 +260,15 @@ static bool slot_exit(mp_process *p, int *ret_code)
     return true;
 }
 
-/* The fork server reaps its children and writes how they ended; if it is dead, nobody will. */
-static bool server_exit(mp_process *p, int *ret_code)
+/* The fork server reaps its children and writes how they ended; if it is dead, nobody will.  False as
+ * long as it has not done so, and when nobody knows. */
+static bool server_exit(mp_process *p, int *ret_code, bool *ret_pending)
 {
-    mp__slot *s = mp__slot_get(p->slot);
-    while (s && !slot_exit(p, ret_code) && mp__server_is(p->context, p->server_pid))
-        mp__os_futex_wait(&s->has_exit, 0, STATUS_SLICE);
+    if (slot_exit(p, ret_code))
+        return true;
+    *ret_pending = mp__server_is(p->context, p->server_pid);
+    if (*ret_pending)
+        return false;
     /* Newer kernels tell after init has reaped it, which takes a moment. */
     for (int i = 0; i < ORPHAN_TRIES && !slot_exit(p, ret_code); i++) {
         if (mp__os_reap(p->pidfd, ret_code) == 0)
@@ -293,16 +297,21 @@ static void note_failure(mp_process *p)
     }
 }
 
-/* Under the handle's lock.  0 when it has ended, MP_ERUNNING when not. */
+/* Under the handle's lock.  0 when it has ended, MP_ERUNNING when not, -EINPROGRESS when it has but its
+ * fork server has not said how. */
 static int settle(mp_process *p)
 {
     if (p->state != MP__STATE_STARTED)
         return 0;
+    bool pending = false;
     int code, r = mp__os_reap(p->pidfd, &code);
     if (r == -EAGAIN || (r == -ECHILD && !has_ended(p->pidfd)))
         return MP_ERUNNING;
-    if (r < 0 && !(p->method == MP__FORKSERVER ? server_exit(p, &code) : slot_exit(p, &code)))
+    if (r < 0 &&
+        !(p->method == MP__FORKSERVER ? server_exit(p, &code, &pending) : slot_exit(p, &code)))
         code = MP_EXIT_UNKNOWN;
+    if (pending)
+        return -EINPROGRESS;
     p->exit_code = code;
     note_failure(p);
     p->state = MP__STATE_ENDED;
@@ -357,6 +366,18 @@ static void end_wait(mp_process *p)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* Waits a moment for the fork server's word; -ETIMEDOUT when the deadline has passed. */
+static int await_server(mp_process *p, mp__deadline deadline)
+{
+    mp__slot *s = mp__slot_get(p->slot);
+    mp_time left = mp__deadline_left(deadline, mp__os_now());
+    if (left == 0)
+        return -ETIMEDOUT;
+    if (s)
+        mp__os_futex_wait(&s->has_exit, 0, left < STATUS_SLICE ? left : STATUS_SLICE);
+    return 1;
+}
+
 int mp_process_join(mp_process *process, mp_time timeout)
 {
     MP__CHECK(mp__is(process, MP__MAGIC_PROCESS));
@@ -368,11 +389,15 @@ int mp_process_join(mp_process *process, mp_time timeout)
         return r;
     mp__deadline deadline = mp__deadline_after(mp__os_now(), timeout);
     mp_process_ref(process);
-    do {
+    for (int ended = MP_ERUNNING; ended != 0;) {
         mp__pollfd p = {fd, MP__POLLIN, 0};
         r = mp__poll_until(&p, 1, deadline);
-    } while (r > 0 && process->relation == MP__RELATION_CHILD &&
-             settle_and_drop(process) == MP_ERUNNING);
+        if (r <= 0 || process->relation != MP__RELATION_CHILD)
+            break;
+        ended = settle_and_drop(process);
+        if (ended == -EINPROGRESS && (r = await_server(process, deadline)) < 0)
+            break;
+    }
     if (r > 0 && process->failure)
         r = mp__fail(MP_ESTARTUP, "process '%s' (pid %ld) could not run: %s", process->name,
                      (long)process->pid, process->failure);
@@ -411,11 +436,17 @@ int mp_process_exit_code(mp_process *process, int *ret_code)
     int r = check_child(process);
     if (r < 0)
         return r;
-    r = mp_process_is_alive(process);
-    if (r > 0)
-        return mp__fail(MP_ERUNNING, "process '%s' is still running", process->name);
+    mp_process_ref(process);
+    r = settle_and_drop(process);
+    if (r == -EINPROGRESS) { /* it has ended: how is known in a moment */
+        r = mp_process_join(process, SERVER_GRACE);
+        r = r == MP_ESTARTUP ? 0 : r;
+    }
     if (r == 0)
         *ret_code = process->exit_code;
+    else
+        r = mp__fail(MP_ERUNNING, "process '%s' is still running", process->name);
+    mp_process_free(process);
     return r;
 }
 

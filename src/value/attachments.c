@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what travels beside the bytes of a message, and the handle of a plain descriptor is in
- * channel/handle.c.  Process-local.
+ * Owns the list of descriptors that travel beside the bytes of a message.  Process-local.
  */
 #include "value/pickle.h"
 

@@ -62,9 +62,9 @@ static int seal(int fd, int seals)
     return fcntl(fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
 }
 
-int mp__os_seal_size(int fd)
+int mp__os_seal(int fd)
 {
-    return seal(fd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    return seal(fd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
 }
 
 int mp__os_seal_shrink(int fd)
@@ -72,10 +72,10 @@ int mp__os_seal_shrink(int fd)
     return seal(fd, F_SEAL_SHRINK);
 }
 
-int mp__os_is_sealed(int fd)
+int mp__os_is_sealed(int fd, bool constant)
 {
     int seals = fcntl(fd, F_GET_SEALS);
-    return seals >= 0 && (seals & F_SEAL_SHRINK);
+    return seals >= 0 && (seals & F_SEAL_SHRINK) && (!constant || (seals & F_SEAL_WRITE));
 }
 
 int mp__os_map(int fd, size_t size, bool writable, void **ret_address)
@@ -83,6 +83,16 @@ int mp__os_map(int fd, size_t size, bool writable, void **ret_address)
     MP__FAULT("mmap");
     void *p = mmap(NULL, size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE,
                    fd, 0);
+    if (p == MAP_FAILED)
+        return -errno;
+    *ret_address = p;
+    return 0;
+}
+
+int mp__os_map_copy(int fd, size_t size, void **ret_address)
+{
+    MP__FAULT("mmap");
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
     if (p == MAP_FAILED)
         return -errno;
     *ret_address = p;

@@ -164,23 +164,11 @@ int mp__os_write_all(int fd, const void *data, size_t size)
 int mp__os_exe_identity(char *ret_text, size_t size)
 {
     struct stat st;
-    static char known[128];   /* it does not change while the process lives */
-    static _Atomic int ready; /* 1: somebody fills it in */
-    if (atomic_load(&ready) == 2) {
-        snprintf(ret_text, size, "%s", known);
-        return 0;
-    }
     MP__FAULT("stat");
     if (stat("/proc/self/exe", &st) < 0)
         return -errno;
-    snprintf(ret_text, size, "%llx:%llx:%llx:%llx.%lx", (unsigned long long)st.st_dev,
-             (unsigned long long)st.st_ino, (unsigned long long)st.st_size,
-             (unsigned long long)st.st_mtim.tv_sec, (unsigned long)st.st_mtim.tv_nsec);
-    int nobody = 0;
-    if (atomic_compare_exchange_strong(&ready, &nobody, 1)) {
-        snprintf(known, sizeof known, "%s", ret_text);
-        atomic_store(&ready, 2);
-    }
+    snprintf(ret_text, size, "%llx:%llx:%llx", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino, (unsigned long long)st.st_size);
     return 0;
 }
 
