@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the start of a fresh image: clone with CLONE_VM and CLONE_VFORK on a piece of the stack, then
+ * Owns the start of a fresh image: clone with CLONE_VM and CLONE_VFORK on a stack of its own, then
  * exec, as posix_spawn does it, and with what posix_spawn has not: a process descriptor from the
  * kernel, and a child that gets the named descriptors and no others, whatever the program had open
  * without close-on-exec.
@@ -92,8 +92,9 @@ static int by_number(const void *a, const void *b)
 
 static int start(plan *p, pid_t *ret_pid, int *ret_pidfd)
 {
-    /* The child's stack: a piece of this one, which is not used while this thread sleeps. */
-    _Alignas(64) char stack[STACK_SIZE];
+    char *stack = mp__alloc(STACK_SIZE); /* warm, so cheaper than a mapping of its own */
+    if (!stack)
+        return -ENOMEM;
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &p->mask);
@@ -101,6 +102,7 @@ static int start(plan *p, pid_t *ret_pid, int *ret_pidfd)
     pid_t pid =
         clone(child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, p, &pidfd);
     int error = pid < 0 ? -errno : -p->error;
+    free(stack);
     pthread_sigmask(SIG_SETMASK, &p->mask, NULL);
     if (error) {
         if (pid > 0) {
