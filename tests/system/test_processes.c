@@ -889,7 +889,10 @@ TEST(killing_the_fork_server_never_doubles_a_child)
 MP_TARGET(tell_server, (mp_connection *, c))
 {
     mp_context *s = mp_get_context("forkserver");
-    if (mp_process_start(MP_PROCESS_IN(s, wait_for_ever)) < 0)
+    mp_process_options o = MP_PROCESS_OPTIONS_INIT;
+    o.context = s;
+    o.orphan = MP_ORPHAN_KILL;
+    if (mp_process_start(MP_PROCESS_WITH(&o, wait_for_ever)) < 0)
         return 1;
     long fd = syscall(SYS_pidfd_open, mp_context_server_pid(s), 0);
     mp_connection_send(c, mp_value_fd((int)fd), SECONDS);
