@@ -61,6 +61,11 @@ typedef struct mp_buffer mp_buffer;
 typedef struct mp_connection mp_connection;
 typedef struct mp_process mp_process;
 typedef struct mp_context mp_context;
+typedef struct mp_lock mp_lock;
+typedef struct mp_rlock mp_rlock;
+typedef struct mp_semaphore mp_semaphore;
+typedef struct mp_event mp_event;
+typedef struct mp_condition mp_condition;
 
 /*
  * Errors that no errno value describes.  Their names and texts: mp_error_name(), mp_error_text().

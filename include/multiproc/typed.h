@@ -14,7 +14,7 @@
  * int 1; write (bool)1 or mp_value_bool(1) where the receiver is to see True.
  *
  * Parameter types: the integer types, bool, float, double, const char * and char *, mp_value *,
- * mp_connection *.  What a target receives is borrowed from its arguments: a connection, a string
+ * mp_connection *, and the pointers of sync.h.  What a target receives is borrowed from its arguments: a connection, a string
  * or a value parameter lives as long as the call.
  */
 #ifndef MULTIPROC_TYPED_H
@@ -23,6 +23,7 @@
 #include <multiproc/base.h>
 #include <multiproc/connection.h>
 #include <multiproc/process.h>
+#include <multiproc/sync.h>
 #include <multiproc/value.h>
 
 #if defined(__cplusplus)
@@ -154,10 +155,20 @@ static inline int mp__get_value(const mp_value *v, mp_value **ret)
     *ret = (mp_value *)(uintptr_t)v;
     return 0;
 }
-static inline int mp__get_connection(const mp_value *v, mp_connection **ret)
-{
-    return mp_value_get_connection(v, ret) != 0;
-}
+#define MP__OBJECT_TYPES(X) \
+    X(connection)           \
+    X(lock)                 \
+    X(rlock)                \
+    X(semaphore)            \
+    X(event)                \
+    X(condition)
+
+#define MP__DEFINE_OBJECT(name)                                          \
+    static inline int mp__get_##name(const mp_value *v, mp_##name **ret) \
+    {                                                                    \
+        return mp_value_get_##name(v, ret) != 0;                         \
+    }
+MP__OBJECT_TYPES(MP__DEFINE_OBJECT)
 
 /* ---- mp_v: a value from anything ------------------------------------------------------------- */
 
@@ -204,10 +215,6 @@ static inline mp_value *mp_v(const mp_value *x)
 {
     return mp_value_ref(x);
 }
-static inline mp_value *mp_v(mp_connection *x)
-{
-    return mp_value_connection(x);
-}
 static inline int mp__get(const mp_value *v, bool *ret)
 {
     return mp__get_bool(v, ret);
@@ -236,10 +243,16 @@ static inline int mp__get(const mp_value *v, const mp_value **ret)
 {
     return mp__get_cvalue(v, ret);
 }
-static inline int mp__get(const mp_value *v, mp_connection **ret)
-{
-    return mp__get_connection(v, ret);
-}
+#define MP__DEFINE_OBJECT_OVERLOAD(name)                          \
+    static inline mp_value *mp_v(mp_##name *x)                    \
+    {                                                             \
+        return mp_value_##name(x);                                \
+    }                                                             \
+    static inline int mp__get(const mp_value *v, mp_##name **ret) \
+    {                                                             \
+        return mp__get_##name(v, ret);                            \
+    }
+MP__OBJECT_TYPES(MP__DEFINE_OBJECT_OVERLOAD)
 #define MP__BOX(x) mp_v(x)
 template <typename T> mp_value *mp_v(T *) = delete; /* or any pointer would be a bool */
 
@@ -275,6 +288,9 @@ template <typename... V> static inline mp_value *mp_dict_of(V... v)
     mp__v_##tag,
 #define MP__GENERIC_GET(tag, type) type * : mp__get_##tag,
 
+#define MP__GENERIC_OBJECT_V(name) mp_##name * : mp_value_##name,
+#define MP__GENERIC_OBJECT_GET(name) mp_##name ** : mp__get_##name,
+
 #define mp_v(x) \
     _Generic((x),                                                                                  \
         MP__INTEGER_TYPES(MP__GENERIC_V) _Bool: mp__v_bool,                                        \
@@ -282,9 +298,8 @@ template <typename... V> static inline mp_value *mp_dict_of(V... v)
         double: mp__v_float,                                                                       \
         char *: mp__v_str,                                                                         \
         const char *: mp__v_str,                                                                   \
-        mp_value *: mp__v_given,                                                                   \
-        const mp_value *: mp__v_value,                                                             \
-        mp_connection *: mp_value_connection)(x)
+        MP__OBJECT_TYPES(MP__GENERIC_OBJECT_V) mp_value *: mp__v_given,                                                                   \
+        const mp_value *: mp__v_value)(x)
 
 #define mp__get(v, ret) \
     _Generic((ret),                                                                                \
@@ -293,9 +308,8 @@ template <typename... V> static inline mp_value *mp_dict_of(V... v)
         double *: mp__get_double,                                                                  \
         char **: mp__get_str,                                                                      \
         const char **: mp__get_cstr,                                                               \
-        mp_value **: mp__get_value,                                                                \
-        const mp_value **: mp__get_cvalue,                                                         \
-        mp_connection **: mp__get_connection)(v, ret)
+        MP__OBJECT_TYPES(MP__GENERIC_OBJECT_GET) mp_value **: mp__get_value,                                                                \
+        const mp_value **: mp__get_cvalue)(v, ret)
 #define MP__BOX(x) mp_v(x)
 
 #define MP__ITEMS(...) ((mp_value *[]){__VA_ARGS__})

@@ -6,6 +6,7 @@
  */
 #include <pthread.h>
 
+#include "arena/heap.h"
 #include "arena/slot.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -15,29 +16,31 @@ static uint64_t reserved; /* bytes of addresses */
 
 #define PAGE UINT64_C(4096)
 
-static uint64_t round_up(uint64_t n)
-{
-    return (n + PAGE - 1) / PAGE * PAGE;
-}
+/* Where things stand: the header's page, the slots, the unit table, the units. */
+#define UNITS_AT (UINT64_C(2) << 20)
+#define HEAP_AT (UINT64_C(16) << 20)
+_Static_assert(PAGE + MP__SLOT_COUNT * MP__SLOT_SIZE <= UNITS_AT, "slots end before the units");
+_Static_assert(UNITS_AT + MP__UNIT_COUNT * 8 <= HEAP_AT, "the unit table ends before the heap");
 
 static int fill(int fd, mp__arena_header *h)
 {
     mp__arena_header first = {
         .magic = MP__ARENA_MAGIC,
         .layout = MP__ARENA_LAYOUT,
-        .slot_size = sizeof(mp__slot),
+        .slot_size = MP__SLOT_SIZE,
         .slots = PAGE,
         .slot_count = MP__SLOT_COUNT,
-        .end = round_up(PAGE + MP__SLOT_COUNT * sizeof(mp__slot)),
+        .units = UNITS_AT,
+        .heap = HEAP_AT,
     };
     int r = mp__os_random(first.family, sizeof first.family);
     if (r == 0)
-        r = mp__os_resize(fd, first.end);
+        r = mp__os_resize(fd, HEAP_AT);
     if (r == 0)
         r = mp__os_seal_shrink(fd);
     if (r < 0)
         return r;
-    atomic_init(&first.size, first.end);
+    atomic_init(&first.size, HEAP_AT);
     *h = first;
     return 0;
 }
@@ -47,7 +50,7 @@ static int map_reserve(int fd, void **ret_address)
 {
     int r = -ENOMEM;
     for (reserved = MP__ARENA_RESERVE; r == -ENOMEM && reserved >= MP__ARENA_LEAST; reserved /= 4) {
-        r = mp__os_map(fd, reserved, true, ret_address);
+        r = mp__os_map_arena(fd, reserved, ret_address);
         if (r == 0)
             break;
     }
@@ -88,8 +91,8 @@ int mp__arena_ensure(void)
 static bool is_arena(const mp__arena_header *h, uint64_t size)
 {
     return h->magic == MP__ARENA_MAGIC && h->layout == MP__ARENA_LAYOUT &&
-           h->slot_size == sizeof(mp__slot) && h->slots == PAGE &&
-           h->slot_count == MP__SLOT_COUNT && h->end <= size && h->end >= PAGE;
+           h->slot_size == MP__SLOT_SIZE && h->slots == PAGE && h->slot_count == MP__SLOT_COUNT &&
+           h->units == UNITS_AT && h->heap == HEAP_AT && size >= HEAP_AT;
 }
 
 int mp__arena_attach(int fd)
@@ -118,7 +121,7 @@ int mp__arena_fd(void)
     return atomic_load(&header) ? arena_fd : -1;
 }
 
-const mp__arena_header *mp__arena_info(void)
+mp__arena_header *mp__arena_info(void)
 {
     return atomic_load_explicit(&header, memory_order_acquire);
 }
@@ -127,12 +130,37 @@ void *mp__arena_at(uint64_t offset, size_t size)
 {
     mp__arena_header *h = atomic_load_explicit(&header, memory_order_acquire);
     uint64_t end;
-    if (!h || __builtin_add_overflow(offset, size, &end) || end > atomic_load(&h->size))
+    if (!h || __builtin_add_overflow(offset, size, &end) || end > atomic_load(&h->size) ||
+        end > reserved)
         return NULL;
     return (char *)h + offset;
+}
+
+/* The file is sealed against shrinking, so of two that grow it the one with less is refused, and finds
+ * that there is enough. */
+int mp__arena_grow(uint64_t size)
+{
+    mp__arena_header *h = mp__arena_info();
+    uint64_t now = atomic_load(&h->size);
+    if (size <= now)
+        return 0;
+    if (size > reserved)
+        return mp__fail(-ENOMEM, "the family's shared memory cannot grow beyond %llu bytes",
+                        (unsigned long long)reserved);
+    int r = mp__os_resize(arena_fd, size);
+    uint64_t file = 0;
+    if (r < 0 && r != -EPERM)
+        return r;
+    r = mp__os_file_size(arena_fd, &file);
+    if (r < 0)
+        return r;
+    while (now < file && !atomic_compare_exchange_weak(&h->size, &now, file))
+        ;
+    return file >= size ? 0 : -ENOMEM;
 }
 
 void mp__arena_after_fork(void)
 {
     pthread_mutex_init(&lock, NULL);
+    mp__slot_after_fork();
 }

@@ -6,7 +6,8 @@
  * grows without being mapped again; an object in it is an offset, never a pointer.  A forked child
  * inherits the mapping, a fresh image gets the descriptor.
  *
- * What stands in it today: the header and the table of process slots (slot.h).
+ * In it stand the header, the table of process slots (slot.h), the table of units and the units
+ * themselves (heap.h), and in those the shared objects (object.h).
  */
 #ifndef MP__ARENA_H
 #define MP__ARENA_H
@@ -14,17 +15,22 @@
 #include "os/os.h"
 
 #define MP__ARENA_MAGIC UINT64_C(0x616e657261706d31)
-#define MP__ARENA_LAYOUT 1u
+#define MP__ARENA_LAYOUT 2u
 #define MP__ARENA_RESERVE (UINT64_C(1) << 36) /* addresses; costs nothing until it is used */
 #define MP__ARENA_LEAST (UINT64_C(1) << 26)   /* with a limit on addresses (RLIMIT_AS) */
 
 typedef struct mp__arena_header {
     uint64_t magic;
     uint32_t layout, slot_size;
-    uint64_t slots, slot_count; /* offset of the table; number of slots */
-    uint64_t end;               /* bytes that the layout needs */
-    _Atomic uint64_t size;      /* bytes of the file; grows only */
-    unsigned char family[16];   /* a random name, to tell families apart */
+    uint64_t slots, slot_count;  /* offset of the table; number of slots */
+    uint64_t units;              /* offset of the unit table (heap.h) */
+    uint64_t heap;               /* offset of the first unit */
+    _Atomic uint64_t size;       /* bytes of the file; grows only */
+    unsigned char family[16];    /* a random name, to tell families apart */
+    _Atomic uint64_t serial;     /* of the last object made */
+    _Atomic uint32_t heap_lock;  /* word lock: changes of runs in the unit table */
+    _Atomic uint32_t unit_count; /* units that were ever in use; the file reaches as far */
+    _Atomic uint64_t warm;       /* bytes of free runs that still have their pages */
 } mp__arena_header;
 
 /* Makes the arena of a new family, once; later calls find it made. */
@@ -36,7 +42,10 @@ MP__HIDDEN int mp__arena_attach(int fd);
 
 MP__HIDDEN int mp__arena_fd(void);                           /* -1 before there is one */
 MP__HIDDEN void *mp__arena_at(uint64_t offset, size_t size); /* NULL when it is outside */
-MP__HIDDEN const mp__arena_header *mp__arena_info(void);
+MP__HIDDEN mp__arena_header *mp__arena_info(void);
+
+/* Makes the file at least `size` bytes long.  -ENOMEM. */
+MP__HIDDEN int mp__arena_grow(uint64_t size);
 
 /* In a forked child: it shares the parent's family from now on, with locks of its own. */
 MP__HIDDEN void mp__arena_after_fork(void);

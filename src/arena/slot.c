@@ -7,7 +7,7 @@
  */
 #include <stdio.h>
 
-#include "arena/slot.h"
+#include "arena/object.h"
 
 #define WORD(generation, parent, state) \
     ((uint64_t)(generation) << 40 | (uint64_t)(uint32_t)(parent) << 8 | (uint64_t)(state))
@@ -20,14 +20,13 @@ static mp__slot *slot_at(uint32_t index)
     const mp__arena_header *h = mp__arena_info();
     if (!h || index == 0 || index >= h->slot_count)
         return NULL;
-    return mp__arena_at(h->slots + (uint64_t)index * sizeof(mp__slot), sizeof(mp__slot));
+    return mp__arena_at(h->slots + (uint64_t)index * MP__SLOT_SIZE, sizeof(mp__slot));
 }
 
 static bool is_dead(uint32_t pid)
 {
-    uint64_t ticks;
-    int r = pid ? mp__os_start_time((pid_t)pid, &ticks) : -ESRCH;
-    return r == -ENOENT || r == -ESRCH;
+    int64_t started;
+    return !pid || mp__os_process_started((pid_t)pid, &started) == -ESRCH;
 }
 
 /* Neither its parent nor its child is there.  A pid that was given to somebody else meanwhile only
@@ -37,8 +36,21 @@ static bool is_abandoned(const mp__slot *s, uint64_t word)
     return is_dead(PARENT(word)) && is_dead(atomic_load(&s->pid));
 }
 
+/* The mutex is new for each process: what its last holder left does not matter. */
+static void renew_life(mp__slot *s)
+{
+    pthread_mutexattr_t attributes;
+    memset(&s->life, 0, sizeof s->life);
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&s->life, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
 static void set_up(mp__slot *s, const char *name)
 {
+    renew_life(s);
     atomic_store(&s->pid, 0);
     atomic_store(&s->has_exit, 0);
     atomic_store(&s->exit_code, 0);
@@ -48,6 +60,13 @@ static void set_up(mp__slot *s, const char *name)
     atomic_store(&s->made_at, mp__os_now());
 }
 
+static void bury(uint32_t index, uint32_t generation)
+{
+    mp__tag tag = mp__tag_of((mp__slot_ref){index, generation});
+    mp__objects_bury(tag);
+    mp__heap_bury(tag);
+}
+
 /* Claims slot `index` if it is free, or, with `abandoned`, if it is nobody's any more. */
 static bool try_claim(uint32_t index, bool abandoned, const char *name, mp__slot_ref *ret_ref)
 {
@@ -55,6 +74,8 @@ static bool try_claim(uint32_t index, bool abandoned, const char *name, mp__slot
     uint64_t word = s ? atomic_load(&s->word) : 0;
     if (!s || (STATE(word) != MP__SLOT_FREE && !(abandoned && is_abandoned(s, word))))
         return false;
+    if (STATE(word) != MP__SLOT_FREE)
+        bury(index, GENERATION(word));
     uint32_t generation = (GENERATION(word) + 1) & 0xffffff;
     if (!atomic_compare_exchange_strong(&s->word, &word,
                                         WORD(generation, mp__os_pid(), MP__SLOT_CLAIMED)))
@@ -99,8 +120,10 @@ bool mp__slot_advance(mp__slot_ref ref, mp__slot_state state)
 
 void mp__slot_free(mp__slot_ref ref)
 {
-    mp__slot *s = slot_at(ref.index);
+    mp__slot *s = mp__slot_get(ref);
     uint64_t word = s ? atomic_load(&s->word) : 0;
+    if (s && STATE(word) != MP__SLOT_FREE)
+        bury(ref.index, ref.generation);
     while (s && GENERATION(word) == ref.generation && STATE(word) != MP__SLOT_FREE)
         if (atomic_compare_exchange_weak(&s->word, &word, WORD(ref.generation, 0, MP__SLOT_FREE)))
             return;
@@ -132,4 +155,85 @@ unsigned mp__slot_used(void)
         used += s && STATE(atomic_load(&s->word)) != MP__SLOT_FREE;
     }
     return used;
+}
+
+/* ---- alive or dead ---- */
+
+static _Atomic mp__tag self_tag; /* 0: no slot yet */
+static pthread_mutex_t self_lock = PTHREAD_MUTEX_INITIALIZER;
+
+uint32_t mp__tag_pid(mp__tag tag)
+{
+    mp__slot *s = tag ? slot_at(mp__tag_index(tag)) : NULL;
+    return s && (GENERATION(atomic_load(&s->word)) & 0xfffff) == (tag & 0xfffff)
+               ? atomic_load(&s->pid)
+               : 0;
+}
+
+int mp__slot_live(mp__slot_ref ref)
+{
+    mp__slot *s = mp__slot_get(ref);
+    if (!s)
+        return -ESRCH;
+    atomic_store(&s->pid, (uint32_t)mp__os_pid());
+    atomic_store(&s->born_at, mp__os_boot_time());
+    pthread_mutex_lock(&s->life);
+    if (!mp__slot_advance(ref, MP__SLOT_RUNNING)) {
+        pthread_mutex_unlock(&s->life);
+        return -ESRCH;
+    }
+    atomic_store(&self_tag, mp__tag_of(ref));
+    return 0;
+}
+
+mp__tag mp__tag_self(void)
+{
+    mp__tag tag = atomic_load_explicit(&self_tag, memory_order_relaxed);
+    if (mp__likely(tag))
+        return tag;
+    pthread_mutex_lock(&self_lock);
+    tag = atomic_load(&self_tag);
+    if (!tag) { /* the first process, or one that was forked by hand */
+        mp__slot_ref ref;
+        if (mp__slot_claim("", &ref) == 0 && mp__slot_live(ref) == 0)
+            tag = mp__tag_of(ref);
+        if (tag)
+            mp__holds_give_all(tag); /* what it inherited */
+    }
+    pthread_mutex_unlock(&self_lock);
+    return tag;
+}
+
+void mp__slot_after_fork(void)
+{
+    atomic_store(&self_tag, 0);
+    pthread_mutex_init(&self_lock, NULL);
+}
+
+/* The holder of a life has ended, or only the thread that took it: asks the system which.  A process
+ * that got the same pid later has started after the slot's was born. */
+static bool has_ended(const mp__slot *s)
+{
+    int64_t started;
+    pid_t pid = (pid_t)atomic_load(&s->pid);
+    int r = mp__os_process_started(pid, &started);
+    return r == -ESRCH || (r == 0 && started > atomic_load(&s->born_at) + 20000000);
+}
+
+bool mp__tag_dead(mp__tag tag)
+{
+    mp__slot *s = slot_at(mp__tag_index(tag));
+    if (!s)
+        return true;
+    uint64_t word = atomic_load(&s->word);
+    if ((GENERATION(word) & 0xfffff) != (tag & 0xfffff) || STATE(word) == MP__SLOT_FREE)
+        return true;
+    if (STATE(word) != MP__SLOT_RUNNING)
+        return false;
+    int r = pthread_mutex_trylock(&s->life);
+    if (r == EBUSY)
+        return false;
+    if (r == 0 || r == EOWNERDEAD) /* without making it consistent: dead for good */
+        pthread_mutex_unlock(&s->life);
+    return has_ended(s);
 }

@@ -20,10 +20,13 @@
 #ifndef MP__SLOT_H
 #define MP__SLOT_H
 
+#include <pthread.h>
+
 #include "arena/arena.h"
 
-#define MP__SLOT_COUNT 8192
-#define MP__SLOT_TEXT 304
+#define MP__SLOT_COUNT 2048 /* index 0 is nobody's */
+#define MP__SLOT_TEXT 256
+#define MP__SLOT_SIZE 512
 
 typedef enum mp__slot_state {
     MP__SLOT_FREE = 0,
@@ -42,10 +45,11 @@ typedef struct mp__slot {
     _Atomic uint32_t failed; /* 1 when `text` says why the child could not run its target */
     char name[128];
     char text[MP__SLOT_TEXT];
-    char spare[48]; /* up to 512 bytes, for what later layers hold here */
+    _Atomic int64_t born_at; /* time since boot when the process claimed to run, ns */
+    pthread_mutex_t life;    /* robust; held by the process for its whole life */
 } mp__slot;
 
-_Static_assert(sizeof(mp__slot) == 512, "slots are 512 bytes");
+_Static_assert(sizeof(mp__slot) <= MP__SLOT_SIZE, "a slot has its place");
 
 /* A slot as others refer to it. */
 typedef struct mp__slot_ref {
@@ -62,12 +66,48 @@ MP__HIDDEN mp__slot *mp__slot_get(mp__slot_ref ref);
 /* CLAIMED -> `state`; false when it was in another state. */
 MP__HIDDEN bool mp__slot_advance(mp__slot_ref ref, mp__slot_state state);
 
+/* Gives the slot back, and before that all that its process, which is dead or never was, held in the
+ * arena. */
 MP__HIDDEN void mp__slot_free(mp__slot_ref ref);
 
 /* By the child or its fork server: how it ended.  Wakes nobody; see mp__slot.has_exit. */
 MP__HIDDEN void mp__slot_set_exit(mp__slot_ref ref, int code);
 /* By the child: why it cannot run its target. */
 MP__HIDDEN void mp__slot_set_failure(mp__slot_ref ref, const char *text);
+
+/*
+ * A tag names a slot and its generation in 31 bits, so that it fits into a word together with a flag:
+ * it is how locks and memory in the arena name their owner.  Never 0.
+ */
+typedef uint32_t mp__tag;
+#define MP__TAG_BITS 0x7fffffffu
+
+static inline mp__tag mp__tag_of(mp__slot_ref ref)
+{
+    return ref.index << 20 | (ref.generation & 0xfffff);
+}
+
+static inline uint32_t mp__tag_index(mp__tag tag)
+{
+    return (tag & MP__TAG_BITS) >> 20;
+}
+
+/* This process's own; makes the arena and claims a slot when it has none.  0 when that fails. */
+MP__HIDDEN mp__tag mp__tag_self(void);
+
+MP__HIDDEN uint32_t mp__tag_pid(mp__tag tag); /* 0 when there is no such process */
+
+/* By a child that was given a slot: it is alive from now on. */
+MP__HIDDEN int mp__slot_live(mp__slot_ref ref);
+
+/*
+ * True when the process that the tag names is dead, also while nobody has reaped it.  Decided by the
+ * kernel's word on the slot's robust mutex, never by time: a stopped process is alive.
+ */
+MP__HIDDEN bool mp__tag_dead(mp__tag tag);
+
+/* In a forked child: it has no slot of its own until it is given or claims one. */
+MP__HIDDEN void mp__slot_after_fork(void);
 
 MP__HIDDEN unsigned mp__slot_used(void); /* for tests and figures */
 

@@ -25,7 +25,6 @@
 
 #define MP__HIDDEN __attribute__((visibility("hidden")))
 #define MP__COLD __attribute__((cold))
-#define MP__UNUSED __attribute__((unused))
 #define MP__COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 #define MP__CONTAINER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define mp__likely(x) __builtin_expect(!!(x), 1)
@@ -65,6 +64,7 @@ typedef enum mp__magic {
     MP__MAGIC_CONNECTION = 0x6e6f6370,
     MP__MAGIC_PROCESS = 0x6f727070,
     MP__MAGIC_CONTEXT = 0x78746370,
+    MP__MAGIC_SHARED = 0x73686100, /* and the kind of object */
 } mp__magic;
 
 typedef struct mp__head {
@@ -109,13 +109,6 @@ static inline bool mp__mul(size_t a, size_t b, size_t *ret)
     return !__builtin_mul_overflow(a, b, ret);
 }
 
-static inline uint32_t mp__load32(const void *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 static inline uint64_t mp__load64(const void *p)
 {
     uint64_t v;
@@ -152,6 +145,11 @@ MP__HIDDEN void *mp__alloc(size_t size); /* not initialised; NULL when there is 
 MP__HIDDEN void *mp__alloc_zero(size_t size);
 MP__HIDDEN void *mp__realloc(void *block, size_t size);
 MP__HIDDEN char *mp__strdup(const char *text);
+
+/* ---- the host ---- */
+
+/* Set by the host hooks: waits return -EINTR. */
+MP__HIDDEN extern _Atomic bool mp__interruptible;
 
 /* ---- forks ---- */
 
@@ -197,8 +195,7 @@ static inline bool mp__list_empty(const mp__list *head)
 
 /* ---- log ---- */
 
-MP__HIDDEN int mp__log_level(void); /* 0: off */
-MP__HIDDEN int mp__log_stderr_level(void);
+MP__HIDDEN int mp__log_stderr_level(void); /* 0: it does not go there */
 MP__HIDDEN void mp__log(int level, const char *fmt, ...) MULTIPROC_PRINTF(2, 3) MP__COLD;
 /* Writes a line to standard error and knows this process's name: set by upper layers. */
 MP__HIDDEN void mp__log_set_stderr_writer(mp_log_fn *writer);

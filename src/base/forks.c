@@ -5,6 +5,7 @@
 #include "base/fault.h"
 
 _Atomic uint32_t mp__fork_count;
+_Atomic bool mp__interruptible;
 
 static void in_child(void)
 {

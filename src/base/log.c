@@ -1,23 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the log handler of the process.  Set rarely and read often: three atomics, of which `fn` is
- * written last, so that a message meets either the old handler or the new one.
+ * Owns the log handler of the process: one pointer to what was set, so that a message meets either the old
+ * handler with its data or the new one.  What was set before is kept, a few bytes each time.
  */
 #include <stdio.h>
 
 #include "base/base.h"
 
-static mp_log_fn *_Atomic handler;
-static void *_Atomic handler_data;
-static _Atomic int threshold;
+typedef struct sink {
+    mp_log_fn *fn;
+    void *data;
+    int level;
+    const struct sink *older;
+} sink;
+
+static const sink *_Atomic current; /* NULL: off */
+static const sink *_Atomic newest;
 static mp_log_fn *_Atomic stderr_writer;
 
 void mp_log_set(mp_log_fn *fn, void *data, int level)
 {
-    atomic_store(&handler, NULL);
-    atomic_store(&handler_data, data);
-    atomic_store(&threshold, fn ? level : 0);
-    atomic_store(&handler, fn);
+    sink *s = fn && level > 0 ? malloc(sizeof *s) : NULL;
+    if (s)
+        *s = (sink){fn, data, level, atomic_load(&newest)};
+    if (s)
+        atomic_store(&newest, s);
+    atomic_store(&current, s); /* the old one stays: another thread may be about to call it */
 }
 
 void mp__log_set_stderr_writer(mp_log_fn *writer)
@@ -30,21 +38,16 @@ void mp_log_to_stderr(int level)
     mp_log_set(level > 0 ? atomic_load(&stderr_writer) : NULL, NULL, level);
 }
 
-int mp__log_level(void)
-{
-    return atomic_load_explicit(&threshold, memory_order_relaxed);
-}
-
 int mp__log_stderr_level(void)
 {
-    mp_log_fn *fn = atomic_load(&handler);
-    return fn && fn == atomic_load(&stderr_writer) ? mp__log_level() : 0;
+    const sink *s = atomic_load(&current);
+    return s && s->fn == atomic_load(&stderr_writer) ? s->level : 0;
 }
 
 void mp__log(int level, const char *fmt, ...)
 {
-    mp_log_fn *fn = atomic_load(&handler);
-    if (!fn || level > mp__log_level())
+    const sink *s = atomic_load(&current);
+    if (!s || level > s->level)
         return;
     int saved = errno;
     char text[640];
@@ -52,6 +55,6 @@ void mp__log(int level, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    fn(atomic_load(&handler_data), level, text);
+    s->fn(s->data, level, text);
     errno = saved;
 }

@@ -19,8 +19,10 @@ struct mp_connection {
     bool readable, writable;
     _Atomic uint64_t state;
     _Atomic(mp__message *) kept;
-    _Atomic int64_t spin;      /* ns; negative: automatic */
-    _Atomic int spin_credit;   /* automatic: how well it paid lately */
+    _Atomic uint64_t
+        kept_mark;           /* fork count (24 bits), size + 1 (40) of one that is kept; 0: none */
+    _Atomic int64_t spin;    /* ns; negative: automatic */
+    _Atomic int spin_credit; /* automatic: how well it paid lately */
     _Atomic unsigned spin_try; /* automatic: counts receives that did not look */
 };
 
@@ -28,8 +30,6 @@ struct mp_connection {
 #define INSIDE (CLOSED - 1)
 #define AUTO_SPIN 20000 /* ns */
 #define MAX_CREDIT 16
-
-_Atomic bool mp__interruptible;
 
 /* ---- life ---- */
 
@@ -177,52 +177,66 @@ int mp_connection_shutdown_send(mp_connection *connection)
 
 /* ---- kept messages ---- */
 
+static uint64_t mark_of(const mp__message *m)
+{
+    return m ? (uint64_t)m->fork_count << 40 | (m->buffer->size + 1) : 0;
+}
+
+static uint64_t own_mark(mp_connection *c)
+{
+    uint64_t mark = atomic_load(&c->kept_mark);
+    return mark >> 40 == (atomic_load(&mp__fork_count) & 0xffffff) ? mark : 0;
+}
+
+static void kept_push(mp_connection *c, mp__message *first, mp__message *last)
+{
+    last->next = atomic_load(&c->kept);
+    while (!atomic_compare_exchange_weak(&c->kept, &last->next, first))
+        ;
+    atomic_store(&c->kept_mark, mark_of(first));
+}
+
+static void kept_put(mp_connection *c, mp__message *m)
+{
+    kept_push(c, m, m);
+}
+
 static mp__message *kept_take(mp_connection *c)
 {
     if (!atomic_load_explicit(&c->kept, memory_order_relaxed))
         return NULL;
-    mp__message *m = atomic_exchange(&c->kept, NULL), *rest;
+    mp__message *m = atomic_exchange(&c->kept, NULL), *rest = m ? m->next : NULL;
+    if (m)
+        atomic_store(&c->kept_mark, mark_of(NULL));
     if (m && m->fork_count != atomic_load(&mp__fork_count)) {
-        mp__message_free(m); /* a copy; the message stays with the process that received it */
+        for (mp__message *next; m;
+             m = next) { /* copies; they stay with the process that got them */
+            next = m->next;
+            mp__message_free(m);
+        }
         return NULL;
     }
-    rest = m ? m->next : NULL;
-    while (rest) { /* another thread may have kept one meanwhile */
-        mp__message *newer = atomic_exchange(&c->kept, rest), *last = rest;
-        rest = NULL;
-        if (newer) {
-            while (last->next)
-                last = last->next;
-            last->next = newer;
-        }
+    if (rest) {
+        mp__message *last = rest;
+        while (last->next)
+            last = last->next;
+        kept_push(c, rest, last);
     }
     if (m)
         m->next = NULL;
     return m;
 }
 
-static void kept_put(mp_connection *c, mp__message *m)
-{
-    m->next = atomic_load(&c->kept);
-    while (!atomic_compare_exchange_weak(&c->kept, &m->next, m))
-        ;
-}
-
 bool mp__connection_has_kept(mp_connection *c)
 {
-    mp__message *m = atomic_load(&c->kept);
-    return m && m->fork_count == atomic_load(&mp__fork_count);
+    return own_mark(c) != 0;
 }
 
 int64_t mp_connection_pending(mp_connection *connection)
 {
     MP__CHECK(mp__is(connection, MP__MAGIC_CONNECTION));
-    mp__message *m = kept_take(connection);
-    if (!m)
-        return -ENOMSG;
-    int64_t size = (int64_t)m->buffer->size;
-    kept_put(connection, m);
-    return size;
+    uint64_t mark = own_mark(connection);
+    return mark ? (int64_t)(mark & ((UINT64_C(1) << 40) - 1)) - 1 : -ENOMSG;
 }
 
 int mp_connection_drop(mp_connection *connection)
@@ -304,7 +318,7 @@ static int receive_by(mp_connection *c, int fd, receipt *in, mp_time timeout)
     int64_t start = mp__os_now();
     mp__deadline deadline = mp__deadline_after(start, timeout);
     if (budget > 0) {
-        int64_t until = start + (budget < timeout ? budget : timeout);
+        int64_t until = mp__deadline_after(start, budget < timeout ? budget : timeout);
         do {
             for (int i = 0; i < 16; i++)
                 mp__os_relax();
@@ -364,7 +378,7 @@ int mp_connection_send(mp_connection *connection, mp_value *value, mp_time timeo
         r = mp__outgoing_value(&out, value);
     if (r == 0) {
         r = send_out(connection, &out, timeout);
-        mp__outgoing_release(&out);
+        mp__outgoing_release(&out, r == 0);
     }
     mp_value_free(value);
     return r;
@@ -380,7 +394,7 @@ int mp_connection_send_bytes(mp_connection *connection, const void *data, size_t
         r = mp__outgoing_bytes(&out, data, size);
     if (r == 0) {
         r = send_out(connection, &out, timeout);
-        mp__outgoing_release(&out);
+        mp__outgoing_release(&out, r == 0);
     }
     return r;
 }
@@ -415,7 +429,7 @@ int64_t mp_connection_recv_bytes(mp_connection *connection, void *data, size_t c
 {
     MP__CHECK(data || !capacity);
     mp__attachments attachments;
-    attachments.n = 0;
+    mp__attachments_init(&attachments, 0);
     receipt in = {.data = data, .capacity = capacity, .attachments = &attachments};
     int r = receive(connection, &in, timeout);
     if (r < 0)
@@ -437,7 +451,7 @@ int mp_connection_recv_buffer(mp_connection *connection, mp_buffer **ret_buffer,
 {
     MP__CHECK(ret_buffer);
     mp__attachments attachments;
-    attachments.n = 0;
+    mp__attachments_init(&attachments, 0);
     receipt in = {.attachments = &attachments};
     int r = receive(connection, &in, timeout);
     if (r < 0)
@@ -460,7 +474,7 @@ int mp_connection_recv(mp_connection *connection, mp_value **ret_value, mp_time 
 {
     MP__CHECK(ret_value);
     mp__attachments attachments;
-    attachments.n = 0;
+    mp__attachments_init(&attachments, 0);
     char small[512]; /* most values; larger ones come in a buffer */
     receipt in = {.data = small, .capacity = sizeof small, .attachments = &attachments};
     int r = receive(connection, &in, timeout);

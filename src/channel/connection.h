@@ -16,9 +16,6 @@ MP__HIDDEN void mp__connection_leave(mp_connection *connection);
 
 MP__HIDDEN bool mp__connection_has_kept(mp_connection *connection);
 
-/* Set by the host hooks: waits return -EINTR. */
-MP__HIDDEN extern _Atomic bool mp__interruptible;
-
 /* Waits for descriptors until the deadline: >0, 0 when it passed, or an error. */
 MP__HIDDEN int mp__poll_until(mp__pollfd *fds, size_t n, mp__deadline deadline);
 

@@ -4,8 +4,9 @@
  * place in the message's list of descriptors and imported by taking the descriptor from that place.
  */
 #include "channel/connection.h"
+#include "sync/sync.h"
 
-enum { CODE_CONNECTION = 1, CODE_FD = 2 };
+enum { CODE_CONNECTION = 1, CODE_FD = 2, CODE_SHARED = 16 };
 
 /* ---- connections: the place, and the directions ---- */
 
@@ -14,8 +15,10 @@ static void connection_free(void *object)
     mp_connection_free(object);
 }
 
-static void connection_release(void *object)
+static void connection_release(void *object, uint32_t to, bool delivered)
 {
+    (void)to;
+    (void)delivered;
     mp__connection_leave(object);
 }
 
@@ -110,6 +113,62 @@ int mp_value_get_fd(const mp_value *value)
     return mp__os_dup(object->fd);
 }
 
+/* ---- objects in the arena: an offset and a serial number ---- */
+
+static void give_back(void *object, uint32_t to, bool delivered)
+{
+    if (!delivered)
+        mp__hold_take_back(object, to);
+}
+
+static int shared_export(void *object, mp__attachments *attachments, int64_t ret_words[2])
+{
+    mp__hold *hold = ((mp__shared *)object)->hold;
+    mp__hold_give(hold, attachments->to, ret_words);
+    return mp__attach_object(attachments, give_back, hold);
+}
+
+#define SHARED(kind, name, type)                                                                  \
+    static void name##_free(void *object)                                                         \
+    {                                                                                             \
+        mp__shared_free(object, MP__OBJECT_##kind);                                               \
+    }                                                                                             \
+    static const mp__handle_ops name##_ops = {type, CODE_SHARED + MP__OBJECT_##kind, name##_free, \
+                                              NULL, shared_export};                               \
+    mp_value *mp_value_##name(mp_##name *name)                                                    \
+    {                                                                                             \
+        void *handle = mp__shared_ref(name, MP__OBJECT_##kind);                                   \
+        return handle ? mp__value_handle(&name##_ops, handle) : NULL;                             \
+    }                                                                                             \
+    int mp_value_get_##name(const mp_value *value, mp_##name **ret_handle)                        \
+    {                                                                                             \
+        MP__CHECK(mp__is(value, MP__MAGIC_VALUE) && ret_handle);                                  \
+        void *handle = mp__value_object(value, &name##_ops);                                      \
+        if (!handle)                                                                              \
+            return mp__fail(MP_ETYPE, "the value is a %s, not a " type,                           \
+                            mp_value_type_name(value));                                           \
+        *ret_handle = handle;                                                                     \
+        return 0;                                                                                 \
+    }
+
+SHARED(LOCK, lock, "Lock")
+SHARED(RLOCK, rlock, "RLock")
+SHARED(SEMAPHORE, semaphore, "Semaphore")
+SHARED(EVENT, event, "Event")
+SHARED(CONDITION, condition, "Condition")
+
+static const mp__handle_ops *const shared_ops[] = {
+    [MP__OBJECT_LOCK] = &lock_ops,           [MP__OBJECT_RLOCK] = &rlock_ops,
+    [MP__OBJECT_SEMAPHORE] = &semaphore_ops, [MP__OBJECT_EVENT] = &event_ops,
+    [MP__OBJECT_CONDITION] = &condition_ops,
+};
+
+static mp_value *import_shared(mp__object_kind kind, const int64_t words[2], bool from_message)
+{
+    void *handle = mp__shared_wrap(kind, mp__hold_receive(kind, words, from_message));
+    return handle ? mp__value_handle(shared_ops[kind], handle) : NULL;
+}
+
 /* ---- import ---- */
 
 static int take_place(mp__attachments *a, int64_t place)
@@ -123,6 +182,9 @@ static int take_place(mp__attachments *a, int64_t place)
 
 mp_value *mp__handle_import(int64_t code, const int64_t words[2], mp__attachments *attachments)
 {
+    int64_t kind = code - CODE_SHARED;
+    if (kind > 0 && kind < (int64_t)MP__COUNT_OF(shared_ops) && shared_ops[kind])
+        return import_shared((mp__object_kind)kind, words, attachments->to == 0);
     if (code != CODE_CONNECTION && code != CODE_FD)
         return mp__null(mp__fail(-EBADMSG, "the message holds an unknown kind of handle"));
     int fd = take_place(attachments, words[0]);

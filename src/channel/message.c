@@ -41,7 +41,7 @@ static void start(mp__outgoing *out, size_t size)
     out->packet.iov[0] = (struct iovec){&out->frame, sizeof out->frame};
     out->packet.niov = 1;
     out->packet.nfds = 0;
-    out->attachments.n = out->attachments.nheld = 0;
+    mp__attachments_init(&out->attachments, 0);
     out->bytes = NULL;
     out->file = -1;
 }
@@ -90,23 +90,50 @@ int mp__outgoing_bytes(mp__outgoing *out, const void *data, size_t size)
     if (r == 0)
         r = collect_descriptors(out);
     if (r < 0)
-        mp__outgoing_release(out);
+        mp__outgoing_release(out, false);
     return r;
 }
 
 /* The pickle goes straight into the mapped file: one copy of what the value holds. */
-static int write_file(mp__outgoing *out, mp__pickle_plan *plan, const mp_value *value)
+static int write_mapped(mp__outgoing *out, mp__pickle_plan *plan, const mp_value *value)
 {
     void *address;
-    int r = make_file(out, plan->size);
+    int r = mp__os_reserve(out->file, plan->size);
     if (r == 0)
-        r = mp__os_reserve(out->file, plan->size);
-    if (r == 0)
-        r = mp__os_map(out->file, plan->size, true, &address);
+        r = mp__os_map_shared(out->file, plan->size, &address);
     if (r < 0)
         return r;
     r = mp__pickle_write(plan, value, address, &out->attachments);
     mp__os_unmap(address, plan->size);
+    return r;
+}
+
+/* By way of the heap, without a mapping that a fork of another thread could inherit. */
+static int write_copied(mp__outgoing *out, mp__pickle_plan *plan, const mp_value *value)
+{
+    void *bytes = mp__alloc(plan->size);
+    int r = bytes ? mp__pickle_write(plan, value, bytes, &out->attachments) : -ENOMEM;
+    if (r == 0)
+        r = mp__os_write_at(out->file, bytes, plan->size, 0);
+    free(bytes);
+    return r;
+}
+
+static int write_file(mp__outgoing *out, mp__pickle_plan *plan, const mp_value *value)
+{
+    int r = make_file(out, plan->size);
+    if (r == 0)
+        r = write_mapped(out, plan, value);
+    if (r == 0)
+        r = mp__os_seal(out->file);
+    if (r != -EBUSY)
+        return r;
+    /* Another thread forked before the mapping was marked as not to be inherited. */
+    mp__attachments_release(&out->attachments, false);
+    mp__os_close(out->file);
+    r = make_file(out, plan->size);
+    if (r == 0)
+        r = write_copied(out, plan, value);
     return r < 0 ? r : mp__os_seal(out->file);
 }
 
@@ -128,15 +155,15 @@ int mp__outgoing_value(mp__outgoing *out, const mp_value *value)
     if (r == 0)
         r = collect_descriptors(out);
     if (r < 0)
-        mp__outgoing_release(out);
+        mp__outgoing_release(out, false);
     return r;
 }
 
-void mp__outgoing_release(mp__outgoing *out)
+void mp__outgoing_release(mp__outgoing *out, bool delivered)
 {
     scratch_give(out->bytes);
     mp__os_close(out->file);
-    mp__attachments_release(&out->attachments);
+    mp__attachments_release(&out->attachments, delivered);
     out->bytes = NULL;
     out->file = -1;
 }
@@ -182,8 +209,8 @@ static int keep(mp_buffer *buffer, const mp__attachments *attachments, mp__messa
         return -ENOMEM;
     m->next = NULL;
     m->buffer = buffer;
+    mp__attachments_init(&m->attachments, 0);
     m->attachments.n = attachments->n;
-    m->attachments.nheld = 0;
     if (attachments->n)
         memcpy(m->attachments.fds, attachments->fds, sizeof(int) * (size_t)attachments->n);
     m->fork_count = atomic_load(&mp__fork_count);
@@ -199,12 +226,13 @@ static int take_apart(mp__packet *packet, const mp__frame *frame, void *data, si
     int r = 0;
     bool big = frame->flags == MP__FRAME_BIG;
     if (packet->size < sizeof *frame || frame->magic != MP__FRAME_MAGIC || frame->flags > 1 ||
-        (big ? packet->nfds < 1 : packet->size != sizeof *frame + frame->size))
+        (big ? packet->nfds < 1
+             : frame->size >= MP__BIG_FROM || packet->size != sizeof *frame + frame->size))
         r = mp__fail(-EBADMSG, "a packet of %zu bytes is not a message", packet->size);
     if (packet->fds_lost)
         r = mp__fail(-EMFILE, "a message brought descriptors and there was no room for them; the "
                               "message is lost");
-    attachments->n = attachments->nheld = 0;
+    mp__attachments_init(attachments, 0);
     for (int i = big; i < packet->nfds; i++)
         attachments->fds[attachments->n++] = packet->fds[i];
     size_t size = (size_t)frame->size;

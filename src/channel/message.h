@@ -32,7 +32,7 @@ typedef struct mp__outgoing {
 
 MP__HIDDEN int mp__outgoing_bytes(mp__outgoing *out, const void *data, size_t size);
 MP__HIDDEN int mp__outgoing_value(mp__outgoing *out, const mp_value *value);
-MP__HIDDEN void mp__outgoing_release(mp__outgoing *out);
+MP__HIDDEN void mp__outgoing_release(mp__outgoing *out, bool delivered);
 
 /* A received message. */
 typedef struct mp__message {

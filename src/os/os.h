@@ -17,7 +17,8 @@
 
 /* ---- time, random, processors (os_misc.c) ---- */
 
-MP__HIDDEN int64_t mp__os_now(void); /* monotonic, ns; cannot fail */
+MP__HIDDEN int64_t mp__os_now(void);       /* monotonic, ns; cannot fail */
+MP__HIDDEN int64_t mp__os_boot_time(void); /* ns since boot */
 MP__HIDDEN int mp__os_random(void *data, size_t size);
 MP__HIDDEN int mp__os_cpu_count(void); /* affinity and control group quota; at least 1 */
 MP__HIDDEN bool mp__os_one_cpu(void);  /* this process can run on one processor only */
@@ -31,8 +32,14 @@ MP__HIDDEN void mp__os_command_name(char *ret_name, size_t size);
 
 MP__HIDDEN int mp__os_close(int fd); /* never a fault point */
 MP__HIDDEN int mp__os_dup(int fd);
+
+/* Moves a descriptor that was just made above 2, where a program that closed its standard streams would
+ * write into it.  The new number, or an error, and then it is closed. */
+MP__HIDDEN int mp__os_raise_fd(int fd);
+MP__HIDDEN int mp__os_raise_pair(int fds[2]); /* 0 or an error */
+/* 1 when it is readable now (or at its end), else 0.  Never a fault point. */
+MP__HIDDEN int mp__os_readable(int fd);
 MP__HIDDEN int mp__os_pipe(int ret_fds[2]);
-MP__HIDDEN int mp__os_is_open(int fd);                   /* 0 or -EBADF */
 MP__HIDDEN int mp__os_set_cloexec(int fd, bool cloexec); /* never a fault point */
 
 typedef struct mp__pollfd {
@@ -58,10 +65,15 @@ MP__HIDDEN int mp__os_file_size(int fd, uint64_t *ret_size);
 MP__HIDDEN int mp__os_seal(int fd); /* the file keeps its size and content from now on */
 MP__HIDDEN int mp__os_seal_shrink(int fd);
 MP__HIDDEN int mp__os_is_sealed(int fd, bool constant); /* 1 if it cannot shrink (nor change) */
-MP__HIDDEN int mp__os_map(int fd, size_t size, bool writable, void **ret_address);
+/* Shared and writable.  The arena's reserve is kept out of core dumps; other files' mappings are not
+ * inherited by a fork. */
+MP__HIDDEN int mp__os_map_arena(int fd, size_t size, void **ret_address);
+MP__HIDDEN int mp__os_map_shared(int fd, size_t size, void **ret_address);
 /* A private view: pages are shared with the file until this process writes to them. */
 MP__HIDDEN int mp__os_map_copy(int fd, size_t size, void **ret_address);
 MP__HIDDEN int mp__os_unmap(void *address, size_t size); /* never a fault point */
+/* Gives the pages of a shared mapping back to the system; they read as zeros then. */
+MP__HIDDEN void mp__os_discard(void *address, size_t size);
 MP__HIDDEN int mp__os_read_at(int fd, void *data, size_t size, uint64_t offset);
 MP__HIDDEN int mp__os_write_at(int fd, const void *data, size_t size, uint64_t offset);
 
@@ -88,8 +100,6 @@ MP__HIDDEN int mp__os_packet_send(int fd, const mp__packet *packet, bool wait);
 MP__HIDDEN int mp__os_packet_receive(int fd, mp__packet *packet, bool wait);
 
 MP__HIDDEN int mp__os_shutdown_send(int fd);
-MP__HIDDEN int mp__os_shutdown_receive(int fd);
-MP__HIDDEN int mp__os_set_send_buffer(int fd, int size);
 
 /* ---- processes (os_process.c) ---- */
 
@@ -112,9 +122,6 @@ MP__HIDDEN void mp__os_kill_and_reap(pid_t pid);
 /* A descriptor that is readable for ever, in place of the pidfd of a process that is gone. */
 MP__HIDDEN int mp__os_ended_sentinel(void);
 
-/* When the process started, in clock ticks since boot: with the pid, an id that is not reused. */
-MP__HIDDEN int mp__os_start_time(pid_t pid, uint64_t *ret_ticks);
-
 /* Asks the kernel to send this process `signal` when all write ends of the pipe `fd` are closed. */
 MP__HIDDEN int mp__os_signal_on_hangup(int fd, int signal);
 
@@ -123,6 +130,10 @@ MP__HIDDEN void mp__os_exit_now(int code) __attribute__((noreturn));
 /* For the fork server: Ctrl-C is not for it, but waits until a child of it unblocks it. */
 MP__HIDDEN void mp__os_block_interrupt(void);
 MP__HIDDEN void mp__os_unblock_interrupt(void);
+
+/* When a living process started, in ns since boot, to 10 ms; -ESRCH when there is none or only its
+ * zombie. */
+MP__HIDDEN int mp__os_process_started(pid_t pid, int64_t *ret_time);
 
 /* ---- a fresh image (os_spawn.c) ---- */
 

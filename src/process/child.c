@@ -21,8 +21,7 @@ static void watch_parent(const mp__birth *birth)
     int r = mp__os_signal_on_hangup(birth->life, signal);
     if (r < 0)
         mp__log(MP_LOG_WARNING, "cannot watch the parent: %s", mp_error_text(r));
-    mp__pollfd p = {birth->life, MP__POLLIN, 0};
-    if (mp__os_poll(&p, 1, MP_NOWAIT) > 0)
+    if (mp__os_readable(birth->life))
         raise(signal);
 }
 
@@ -35,7 +34,7 @@ static int run_target(mp__birth *birth)
     if (target)
         return target->run(birth->args);
     char text[MP__SLOT_TEXT];
-    snprintf(text, sizeof text, "target '%s' is not registered in %s", birth->target,
+    snprintf(text, sizeof text, "target '%.120s' is not registered in %.90s", birth->target,
              mp__program_name());
     mp__self_fail(text);
     return 1;
@@ -43,11 +42,8 @@ static int run_target(mp__birth *birth)
 
 void mp__child_run(mp__birth *birth)
 {
-    mp__slot *slot = mp__slot_get(birth->slot);
     mp__self_born(birth);
-    if (slot)
-        atomic_store(&slot->pid, (uint32_t)mp__os_pid());
-    if (!mp__slot_advance(birth->slot, MP__SLOT_RUNNING))
+    if (mp__slot_live(birth->slot) < 0)
         mp__os_exit_now(1);
     watch_parent(birth);
     mp__exit_guard(birth->forked);

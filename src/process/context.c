@@ -6,22 +6,24 @@
  */
 #include "process/process.h"
 
+/* In the family's list from the start, so that a forked child finds their servers and locks. */
 #define STATIC_CONTEXT(m)                                                 \
     {                                                                     \
         .head = {MP__MAGIC_CONTEXT, 1}, .method = (m), .is_static = true, \
-        .lock = PTHREAD_MUTEX_INITIALIZER, .server = {                    \
-            -1,                                                           \
-            -1,                                                           \
-            0,                                                            \
-            -1                                                            \
-        }                                                                 \
+        .lock = PTHREAD_MUTEX_INITIALIZER, .server = MP__NO_SERVER        \
     }
 static mp_context statics[] = {STATIC_CONTEXT(MP__FORK), STATIC_CONTEXT(MP__SPAWN),
                                STATIC_CONTEXT(MP__FORKSERVER)};
 static const char *const names[] = {"fork", "spawn", "forkserver", NULL};
 
 static _Atomic int default_method = -1; /* -1: not fixed */
-static char *_Atomic executable;
+typedef struct program {
+    struct program *older;
+    char path[];
+} program;
+
+static program *_Atomic executable; /* NULL: the running one */
+static program *_Atomic newest;
 
 static int find_method(const char *name)
 {
@@ -93,9 +95,11 @@ mp_context *mp_context_new(const char *method)
         return mp__null(m < 0 ? m : -ENOMEM);
     mp__head_init(&c->head, MP__MAGIC_CONTEXT);
     c->method = (mp__method)m;
-    c->server = (mp__server){-1, -1, 0, -1};
-    mp__list_reset(&c->node);
+    c->server = (mp__server)MP__NO_SERVER;
     pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_lock(&mp__family_state.lock);
+    mp__list_append(&mp__family_state.contexts, &c->node);
+    pthread_mutex_unlock(&mp__family_state.lock);
     return c;
 }
 
@@ -112,8 +116,18 @@ void mp_context_free(mp_context *context)
 {
     if (!mp__is(context, MP__MAGIC_CONTEXT) || context->is_static)
         return;
-    mp_context_stop(context);
-    context->head.magic = MP__MAGIC_FREED;
+    mp__context_unref(context);
+}
+
+/* A context lives as long as a handle of a process that it made. */
+void mp__context_unref(mp_context *context)
+{
+    if (context->is_static || !mp__head_unref(&context->head))
+        return;
+    mp__context_drop_server(context);
+    pthread_mutex_lock(&mp__family_state.lock);
+    mp__list_remove(&context->node);
+    pthread_mutex_unlock(&mp__family_state.lock);
     drop_preload(context);
     pthread_mutex_destroy(&context->lock);
     free(context);
@@ -139,7 +153,9 @@ int mp_context_set_preload(mp_context *context, const char *const *preload, size
     if (n > 64)
         return mp__fail(MP_ELIMIT, "a preload list has at most 64 names");
     for (size_t i = 0; i < n; i++)
-        if (!mp__host()->preload && !mp__preload_find(preload[i]))
+        if (!preload[i])
+            return mp__fail(-EINVAL, "name %zu of the preload list is NULL", i);
+        else if (!mp__host()->preload && !mp__preload_find(preload[i]))
             return mp__fail(MP_ENOTARGET, "preload function '%s' is not registered", preload[i]);
     char **copy = mp__alloc_zero((n + 1) * sizeof *copy);
     int r = copy ? 0 : -ENOMEM;
@@ -165,14 +181,27 @@ int mp_context_set_preload(mp_context *context, const char *const *preload, size
 
 int mp_set_executable(const char *path)
 {
-    char *copy = path ? mp__strdup(path) : NULL;
-    if (path && !copy)
+    size_t n = path ? strlen(path) + 1 : 0;
+    program *p = path ? mp__alloc(sizeof *p + n) : NULL;
+    if (path && !p)
         return -ENOMEM;
-    free(atomic_exchange(&executable, copy));
+    if (p) {
+        memcpy(p->path, path, n);
+        p->older = atomic_exchange(&newest, p);
+    }
+    atomic_store(&executable,
+                 p); /* the old one stays: a thread may be starting a process with it */
     return 0;
 }
 
 const char *mp__executable(void)
 {
-    return atomic_load(&executable);
+    const program *p = atomic_load(&executable);
+    return p ? p->path : NULL;
+}
+
+__attribute__((constructor)) static void list_statics(void)
+{
+    for (size_t i = 0; i < MP__COUNT_OF(statics); i++)
+        mp__list_append(&mp__family_state.contexts, &statics[i].node);
 }

@@ -33,6 +33,7 @@ static mp_process **children_now(int *ret_n)
 static void end_children(void)
 {
     int n;
+    atomic_store(&mp__interruptible, false); /* nobody is there to be told */
     mp_process **all = children_now(&n);
     for (int i = 0; i < n; i++)
         if (all[i]->daemon)
@@ -44,7 +45,7 @@ static void end_children(void)
                 ;
     for (int i = 0; i < n; i++) {
         if (all[i]->daemon &&
-            mp_process_join(all[i], mp__deadline_left(deadline, mp__os_now())) == -ETIMEDOUT) {
+            mp_process_join(all[i], mp__deadline_left(deadline, mp__os_now())) < 0) {
             mp_process_kill(all[i]);
             mp_process_join(all[i], DAEMON_GRACE);
         }

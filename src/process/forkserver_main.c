@@ -41,7 +41,8 @@ static void run_preload(const mp_value *list)
     }
 }
 
-static void reply(int error, const char *text, pid_t pid, int pidfd)
+/* False when it cannot be sent: then the owner must see the end, and the slot decides. */
+static bool reply(int error, const char *text, pid_t pid, int pidfd)
 {
     mp__server_reply message = {.error = error, .pid = (int32_t)pid};
     mp__packet packet;
@@ -50,8 +51,10 @@ static void reply(int error, const char *text, pid_t pid, int pidfd)
     packet.niov = 1;
     packet.nfds = pidfd >= 0;
     packet.fds[0] = pidfd;
-    while (mp__os_packet_send(control, &packet, true) == -EINTR)
+    int r;
+    while ((r = mp__os_packet_send(control, &packet, true)) == -EINTR)
         ;
+    return r == 0;
 }
 
 static void become_child(int file, int *fds, int nfds) __attribute__((noreturn));
@@ -87,18 +90,17 @@ static bool make_room(void)
     return true;
 }
 
-static void fork_child(mp__packet *packet, mp__slot_ref slot)
+static bool fork_child(mp__packet *packet, mp__slot_ref slot)
 {
     const mp_host *host = mp__host();
     pid_t pid;
     if (trouble_code || !make_room()) {
-        reply(trouble_code ? trouble_code : -ENOMEM, trouble_code ? trouble : "out of memory", 0,
-              -1);
-        return;
+        return reply(trouble_code ? trouble_code : -ENOMEM,
+                     trouble_code ? trouble : "out of memory", 0, -1);
     }
     if (host->before_fork)
         host->before_fork(host->data);
-    int r = mp__os_fork(&pid);
+    int pidfd = -1, r = mp__fork_child(slot, &pid, &pidfd);
     if (r == 0 && pid == 0) {
         if (host->after_fork_child)
             host->after_fork_child(host->data);
@@ -106,19 +108,10 @@ static void fork_child(mp__packet *packet, mp__slot_ref slot)
     }
     if (host->after_fork_parent)
         host->after_fork_parent(host->data);
-    int pidfd = r < 0 ? r : mp__os_pidfd(pid);
-    if (r == 0 && pidfd == -ESRCH) /* SIGCHLD is ignored, and it has ended already */
-        pidfd = mp__os_ended_sentinel();
-    if (r == 0 && pidfd < 0) { /* it has not run if its slot can be revoked */
-        mp__slot_advance(slot, MP__SLOT_REVOKED);
-        mp__os_kill_and_reap(pid);
-    }
-    if (pidfd < 0) {
-        reply(pidfd, mp_error_text(pidfd), 0, -1);
-        return;
-    }
+    if (r < 0)
+        return reply(r, mp_error_text(r), 0, -1);
     children[child_count++] = (server_child){pidfd, slot};
-    reply(0, "", pid, pidfd);
+    return reply(0, "", pid, pidfd);
 }
 
 /* False when the owner has gone. */
@@ -126,6 +119,7 @@ static bool serve(void)
 {
     mp__server_request request = {0};
     mp__packet packet;
+    bool answered;
     packet.iov[0] = (struct iovec){&request, sizeof request};
     packet.niov = 1;
     int r = mp__os_packet_receive(control, &packet, false);
@@ -135,12 +129,13 @@ static bool serve(void)
         return false;
     if (packet.size != sizeof request || request.magic != MP__SERVER_MAGIC || packet.nfds < 2 ||
         packet.fds_lost)
-        reply(packet.fds_lost ? -EMFILE : -EBADMSG, "the request came incomplete", 0, -1);
+        answered =
+            reply(packet.fds_lost ? -EMFILE : -EBADMSG, "the request came incomplete", 0, -1);
     else
-        fork_child(&packet, (mp__slot_ref){request.slot_index, request.slot_generation});
+        answered = fork_child(&packet, (mp__slot_ref){request.slot_index, request.slot_generation});
     for (int i = 0; i < packet.nfds; i++)
         mp__os_close(packet.fds[i]);
-    return true;
+    return answered;
 }
 
 static void reap(size_t i)

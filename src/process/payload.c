@@ -33,7 +33,7 @@ static mp_value *describe(const mp_process *p, const mp_context *server)
     mp_value *items[40], *names[64];
     size_t n = 0;
     char identity[128] = "", command[32];
-    if (!mp__host()->command)
+    if (!mp__host()->command && !mp__executable())
         mp__os_exe_identity(identity, sizeof identity);
     mp__os_command_name(command, sizeof command);
     entry("version", mp_value_str(mp_version()), items, &n);
@@ -112,8 +112,11 @@ static int read_head(int file, payload_head *head)
 {
     uint64_t size;
     int r = mp__os_file_size(file, &size);
-    if (r == 0)
-        r = mp__os_read_at(file, head, sizeof *head, 0);
+    if (r < 0)
+        return r;
+    if (size < sizeof *head)
+        return mp__fail(-EBADMSG, "descriptor %d does not hold what a parent leaves", file);
+    r = mp__os_read_at(file, head, sizeof *head, 0);
     if (r < 0)
         return r;
     if (head->magic != PAYLOAD_MAGIC || head->image > MP_IMAGE_SERVER || head->nfds < 1 ||
@@ -230,9 +233,8 @@ int mp__payload_read(int file, const int *fds, int nfds, mp__payload *ret_payloa
     memset(&payload, 0, sizeof payload);
     payload.image = (mp_image)head.image;
     payload.control = head.control;
-    payload.arena = head.arena;
+    mp__attachments_init(&attachments, 1); /* arguments, for this process */
     attachments.n = head.nfds;
-    attachments.nheld = 0;
     memcpy(attachments.fds, fds ? fds : head.fds, sizeof(int) * (size_t)head.nfds);
     if (!fds) { /* a fresh image: the numbers were inherited */
         for (int i = 0; i < head.nfds; i++)

@@ -18,17 +18,43 @@
 #define ORPHAN_TRIES 10
 #define SERVER_GRACE MP_SECONDS(2)
 
+/* ---- whose it is ---- */
+
+static bool is_foreign(const mp_process *p)
+{
+    return p->relation == MP__RELATION_CHILD && p->fork_count != atomic_load(&mp__fork_count);
+}
+
+/* Locks a handle of this process.  A copy that a forked child has inherited is never locked: its lock
+ * may have been held at the fork. */
+static int lock_own(mp_process *p)
+{
+    if (is_foreign(p))
+        return mp__fail(MP_EFOREIGN, "process '%s' is not a child of this process", p->name);
+    pthread_mutex_lock(&p->lock);
+    return 0;
+}
+
 /* ---- making ---- */
 
-static int copy_name(char **ret_name, const char *name)
+/* A name stays until the handle goes, also when it was replaced: another thread may be reading it. */
+struct mp__name {
+    struct mp__name *older;
+    char text[NAME_MAX_SIZE + 1];
+};
+
+static int add_name(mp_process *p, const char *name)
 {
     if (strlen(name) > NAME_MAX_SIZE || !mp__utf8_valid(name, strlen(name)))
         return mp__fail(-EINVAL, "the name of a process has at most %d bytes of UTF-8",
                         NAME_MAX_SIZE);
-    char *copy = mp__strdup(name);
-    if (!copy)
+    struct mp__name *n = mp__alloc(sizeof *n);
+    if (!n)
         return -ENOMEM;
-    *ret_name = copy;
+    memcpy(n->text, name, strlen(name) + 1);
+    n->older = p->names;
+    p->names = n;
+    atomic_store(&p->name, n->text);
     return 0;
 }
 
@@ -47,7 +73,7 @@ static int give_name(mp_process *p, const char *name)
         snprintf(made, sizeof made, "Process-%.100s", p->path);
         name = made;
     }
-    return copy_name(&p->name, name);
+    return add_name(p, name);
 }
 
 static int set_up(mp_process *p, const char *target, const mp_process_options *options)
@@ -65,10 +91,14 @@ static int set_up(mp_process *p, const char *target, const mp_process_options *o
     if (!p->target)
         return -ENOMEM;
     p->context = options->context;
+    if (p->context && !p->context->is_static)
+        mp__head_ref(&p->context->head);
     p->daemon = options->daemon < 0 ? self->daemon : options->daemon != 0;
     p->orphan = options->orphan;
+    pthread_mutex_lock(&mp__self()->lock);
     memcpy(p->authkey, self->authkey, self->authkey_size);
     p->authkey_size = self->authkey_size;
+    pthread_mutex_unlock(&mp__self()->lock);
     return 0;
 }
 
@@ -138,7 +168,12 @@ void mp_process_free(mp_process *process)
         mp__os_close(process->pidfd);
     pthread_mutex_destroy(&process->lock);
     mp_value_free(process->args);
-    free(process->name);
+    for (struct mp__name *n = process->names, *older; n; n = older) {
+        older = n->older;
+        free(n);
+    }
+    if (process->context)
+        mp__context_unref(process->context);
     free(process->target);
     free(process->failure);
     free(process);
@@ -176,8 +211,6 @@ static int check_start(mp_process *p)
 {
     if (p->relation != MP__RELATION_CHILD)
         return mp__fail(MP_ESTARTED, "process '%s' runs already", p->name);
-    if (p->fork_count != atomic_load(&mp__fork_count))
-        return mp__fail(MP_EFOREIGN, "process '%s' was made by another process", p->name);
     if (p->state == MP__STATE_CLOSED)
         return mp__fail(MP_ECLOSED, "process '%s' is closed", p->name);
     if (p->state != MP__STATE_NEW)
@@ -223,8 +256,10 @@ int mp_process_start(mp_process *process)
     MP__CHECK(mp__is(process, MP__MAGIC_PROCESS));
     mp__clear_detail();
     mp__exit_prepare();
-    pthread_mutex_lock(&process->lock);
-    int r = check_start(process);
+    int r = lock_own(process);
+    if (r < 0)
+        return r;
+    r = check_start(process);
     if (r == 0)
         r = mp__value_check_handles(process->args);
     if (r == 0)
@@ -232,7 +267,9 @@ int mp_process_start(mp_process *process)
     if (r < 0 && !*mp_error_detail())
         mp__fail(r, "process '%s' cannot be started", process->name);
     if (r == 0) {
+        pthread_mutex_lock(&mp__family_state.lock);
         close_life(process, 0);
+        pthread_mutex_unlock(&mp__family_state.lock);
         process->state = MP__STATE_STARTED;
         mp__head_ref(&process->head); /* until it has ended */
         mp_value_free(process->args); /* so that what they hold is the child's alone */
@@ -246,8 +283,7 @@ int mp_process_start(mp_process *process)
 
 static bool has_ended(int pidfd)
 {
-    mp__pollfd p = {pidfd, MP__POLLIN, 0};
-    return mp__os_poll(&p, 1, MP_NOWAIT) > 0;
+    return mp__os_readable(pidfd);
 }
 
 /* What the child or its fork server left in the slot; false when nothing. */
@@ -323,19 +359,20 @@ static int settle(mp_process *p)
 /* Reaps it if it has ended, and drops the reference that it held as a running process. */
 static int settle_and_drop(mp_process *p)
 {
-    pthread_mutex_lock(&p->lock);
+    int r = lock_own(p);
+    if (r < 0)
+        return r;
     bool started = p->state == MP__STATE_STARTED;
-    int r = settle(p);
+    r = settle(p);
     pthread_mutex_unlock(&p->lock);
     if (r == 0 && started)
         mp_process_free(p);
     return r;
 }
 
-static int check_child(mp_process *p)
+/* Under the handle's lock. */
+static int check_started(const mp_process *p)
 {
-    if (p->relation == MP__RELATION_CHILD && p->fork_count != atomic_load(&mp__fork_count))
-        return mp__fail(MP_EFOREIGN, "process '%s' is not a child of this process", p->name);
     if (p->state == MP__STATE_CLOSED)
         return mp__fail(MP_ECLOSED, "process '%s' is closed", p->name);
     return p->state == MP__STATE_NEW
@@ -343,11 +380,24 @@ static int check_child(mp_process *p)
                : 0;
 }
 
+/* The state of this process's own handle: started and not closed, or why not. */
+static int check_child(mp_process *p)
+{
+    int r = lock_own(p);
+    if (r < 0)
+        return r;
+    r = check_started(p);
+    pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
 /* The pidfd, which stays open while there are waiters. */
 static int begin_wait(mp_process *p, int *ret_fd)
 {
-    pthread_mutex_lock(&p->lock);
-    int r = check_child(p);
+    int r = lock_own(p);
+    if (r < 0)
+        return r;
+    r = check_started(p);
     if (r == 0) {
         p->waiters++;
         *ret_fd = p->pidfd;
@@ -373,9 +423,8 @@ static int await_server(mp_process *p, mp__deadline deadline)
     mp_time left = mp__deadline_left(deadline, mp__os_now());
     if (left == 0)
         return -ETIMEDOUT;
-    if (s)
-        mp__os_futex_wait(&s->has_exit, 0, left < STATUS_SLICE ? left : STATUS_SLICE);
-    return 1;
+    int r = s ? mp__os_futex_wait(&s->has_exit, 0, left < STATUS_SLICE ? left : STATUS_SLICE) : 0;
+    return r == -EINTR && atomic_load(&mp__interruptible) ? r : 1;
 }
 
 int mp_process_join(mp_process *process, mp_time timeout)
@@ -456,12 +505,15 @@ static int send_signal(mp_process *p, int signal)
     mp__clear_detail();
     if (p->relation != MP__RELATION_CHILD)
         return mp__fail(MP_EFOREIGN, "process '%s' is not a child of this process", p->name);
-    pthread_mutex_lock(&p->lock);
-    int r = check_child(p);
+    int r = lock_own(p);
+    if (r < 0)
+        return r;
+    r = check_started(p);
     if (r == 0 && p->state == MP__STATE_STARTED)
         r = mp__os_signal(p->pidfd, signal);
     pthread_mutex_unlock(&p->lock);
-    return r == -ESRCH ? 0 : r;
+    return r == -ESRCH || r == -EBADF ? 0
+                                      : r; /* EBADF: the sentinel of one that was gone at once */
 }
 
 int mp_process_terminate(mp_process *process)
@@ -485,24 +537,27 @@ int mp_process_close(mp_process *process)
     mp__clear_detail();
     if (process->relation != MP__RELATION_CHILD)
         return mp__fail(MP_EFOREIGN, "process '%s' is not a child of this process", process->name);
-    int r = check_child(process);
+    int code, r = mp_process_exit_code(process, &code); /* which settles it, if it has ended */
     if (r == MP_ECLOSED)
         return 0;
-    if (r < 0 && r != MP_ENOTSTARTED)
+    if (r < 0 && r != MP_ENOTSTARTED && r != MP_ERUNNING)
         return r;
-    if (r == 0 && mp_process_is_alive(process) > 0)
-        return mp__fail(MP_ERUNNING, "process '%s' is still running and cannot be closed",
-                        process->name);
     pthread_mutex_lock(&process->lock);
-    process->state = MP__STATE_CLOSED;
-    mp_value_free(process->args);
-    process->args = NULL;
-    if (process->waiters == 0) {
-        mp__os_close(process->pidfd);
-        process->pidfd = -1;
+    r = process->state == MP__STATE_STARTED
+            ? mp__fail(MP_ERUNNING, "process '%s' is still running and cannot be closed",
+                       process->name)
+            : 0;
+    if (r == 0 && process->state != MP__STATE_CLOSED) {
+        process->state = MP__STATE_CLOSED;
+        mp_value_free(process->args);
+        process->args = NULL;
+        if (process->waiters == 0) {
+            mp__os_close(process->pidfd);
+            process->pidfd = -1;
+        }
     }
     pthread_mutex_unlock(&process->lock);
-    return 0;
+    return r;
 }
 
 /* ---- about it ---- */
@@ -527,17 +582,12 @@ int mp_process_set_name(mp_process *process, const char *name)
     mp__clear_detail();
     if (process->relation == MP__RELATION_PARENT)
         return mp__fail(MP_EFOREIGN, "the name of the parent is the parent's to set");
-    char *copy = NULL;
-    int r = copy_name(&copy, name);
+    int r = lock_own(process);
     if (r < 0)
         return r;
-    pthread_mutex_lock(&process->lock);
-    if (process->relation == MP__RELATION_CHILD)
-        free(process->name);
-    process->name =
-        copy; /* this process's first name is not from malloc, and its later ones are few */
+    r = add_name(process, name);
     pthread_mutex_unlock(&process->lock);
-    return 0;
+    return r;
 }
 
 int mp_process_daemon(mp_process *process)
@@ -550,18 +600,27 @@ int mp_process_set_daemon(mp_process *process, int daemon)
 {
     MP__CHECK(mp__is(process, MP__MAGIC_PROCESS));
     mp__clear_detail();
+    int r = lock_own(process);
+    if (r < 0)
+        return r;
     if (process->relation != MP__RELATION_CHILD || process->state != MP__STATE_NEW)
-        return mp__fail(MP_ESTARTED, "process '%s' has started", process->name);
-    process->daemon = daemon != 0;
-    return 0;
+        r = mp__fail(MP_ESTARTED, "process '%s' has started", process->name);
+    else
+        process->daemon = daemon != 0;
+    pthread_mutex_unlock(&process->lock);
+    return r;
 }
 
 int mp_process_authkey(mp_process *process, void *key, size_t capacity)
 {
     MP__CHECK(mp__is(process, MP__MAGIC_PROCESS) && (key || !capacity));
+    int r = lock_own(process);
+    if (r < 0)
+        return r;
     size_t n = process->authkey_size;
     if (capacity)
         memcpy(key, process->authkey, n < capacity ? n : capacity);
+    pthread_mutex_unlock(&process->lock);
     return (int)n;
 }
 
@@ -571,7 +630,9 @@ int mp_process_set_authkey(mp_process *process, const void *key, size_t size)
     mp__clear_detail();
     if (size > MP__AUTHKEY_MAX)
         return mp__fail(-EINVAL, "a key has at most %d bytes", MP__AUTHKEY_MAX);
-    pthread_mutex_lock(&process->lock);
+    int r = lock_own(process);
+    if (r < 0)
+        return r;
     if (size)
         memcpy(process->authkey, key, size);
     process->authkey_size = size;
@@ -598,6 +659,7 @@ int mp_process_children(mp_process **ret_children, size_t capacity)
     for (mp__list *node = f->children.next; node != &f->children; node = node->next)
         n++;
     mp_process **all = n ? mp__alloc(n * sizeof *all) : NULL;
+    bool failed = n && !all;
     n = 0;
     for (mp__list *node = f->children.next; all && node != &f->children; node = node->next)
         all[n++] = mp_process_ref(MP__CONTAINER(node, mp_process, node));
@@ -609,7 +671,7 @@ int mp_process_children(mp_process **ret_children, size_t capacity)
             mp_process_free(all[i]);
     }
     free(all);
-    return (int)total;
+    return failed ? -ENOMEM : (int)total;
 }
 
 int mp_cpu_count(void)

@@ -9,6 +9,7 @@
 #include <multiproc/host.h>
 #include <multiproc/process.h>
 
+#include "arena/object.h"
 #include "arena/slot.h"
 #include "channel/connection.h"
 
@@ -41,8 +42,9 @@ struct mp_process {
 
     pthread_mutex_t lock;
     mp__state state;
-    int waiters; /* threads that poll `pidfd` */
-    char *name;
+    int waiters;        /* threads that poll `pidfd` */
+    char *_Atomic name; /* older names stay until the handle goes: `names` */
+    struct mp__name *names;
     char path[128]; /* "1:2": the second child of the first child */
     bool daemon;
     mp_orphan orphan;
@@ -123,8 +125,6 @@ typedef struct mp__payload {
     mp__birth birth;
     mp_value *preload; /* list of names, for a server */
     int control;       /* socket of the server */
-    int arena;
-    mp_buffer *bytes;
 } mp__payload;
 
 /* `attachments` gets the descriptors that must travel along; the life pipe is the first of them. */
@@ -139,7 +139,16 @@ typedef struct mp__server {
     int life;
     pid_t pid;
     int pidfd;
+    int given[2]; /* while it is being started: its ends of the two */
 } mp__server;
+
+#define MP__NO_SERVER  \
+    {                  \
+        -1, -1, 0, -1, \
+        {              \
+            -1, -1     \
+        }              \
+    }
 
 struct mp_context {
     mp__head head;
@@ -157,15 +166,20 @@ MP__HIDDEN void mp__context_inherit(int method); /* in a fresh image */
 MP__HIDDEN int mp__context_default_method(void); /* without fixing it */
 MP__HIDDEN const char *mp__executable(void);     /* NULL: the running program */
 MP__HIDDEN void mp__contexts_stop(void);
+MP__HIDDEN void mp__context_unref(mp_context *context);
+MP__HIDDEN void mp__context_drop_server(mp_context *context); /* under no lock */
 
 /* The start methods.  Called with the process's lock held and its slot and life pipe made; set pid
  * and pidfd. */
+/* Forks, and gets the child's pidfd, for whose number there is a place before there is a child.  0; *ret_pid
+ * is 0 in the child.  On failure no child has run: `slot` was revoked, or the child had not claimed it. */
+MP__HIDDEN int mp__fork_child(mp__slot_ref slot, pid_t *ret_pid, int *ret_pidfd);
 MP__HIDDEN int mp__start_fork(mp_process *process);
 MP__HIDDEN int mp__start_spawn(mp_process *process);
 MP__HIDDEN int mp__start_forkserver(mp_process *process);
 MP__HIDDEN int mp__spawn_image(mp_image image, const mp_process *process, const mp_context *server,
                                int control, int life, pid_t *ret_pid, int *ret_pidfd);
-/* True while the fork server with that pid serves the context. */
+/* True while the fork server with that pid serves the context, or may do so: it is being asked. */
 MP__HIDDEN bool mp__server_is(mp_context *context, pid_t pid);
 
 /* forkserver_main.c */

@@ -100,10 +100,12 @@ void mp__self_born(const mp__birth *birth)
 static void before_fork(void)
 {
     pthread_mutex_lock(&mp__family_state.lock);
+    mp__objects_before_fork();
 }
 
 static void in_parent(void)
 {
+    mp__objects_in_parent();
     pthread_mutex_unlock(&mp__family_state.lock);
 }
 
@@ -122,7 +124,9 @@ static void forget_server(mp_context *c)
     mp__os_close(c->server.control);
     mp__os_close(c->server.life);
     mp__os_close(c->server.pidfd);
-    c->server = (mp__server){-1, -1, 0, -1};
+    mp__os_close(c->server.given[0]);
+    mp__os_close(c->server.given[1]);
+    c->server = (mp__server)MP__NO_SERVER;
     pthread_mutex_init(&c->lock, NULL);
 }
 
@@ -136,15 +140,12 @@ static void in_child(void)
         mp__list_reset(n);
     }
     mp__list_reset(&f->children);
-    for (mp__list *n = f->contexts.next, *next; n != &f->contexts; n = next) {
-        next = n->next;
+    for (mp__list *n = f->contexts.next; n != &f->contexts; n = n->next)
         forget_server(MP__CONTAINER(n, mp_context, node));
-        mp__list_reset(n);
-    }
-    mp__list_reset(&f->contexts);
     pthread_mutex_init(&f->lock, NULL);
     pthread_mutex_init(&self.lock, NULL);
     pthread_mutex_init(&parent.lock, NULL);
+    mp__objects_in_child();
     mp__arena_after_fork();
 }
 

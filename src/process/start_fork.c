@@ -28,15 +28,32 @@ static void describe(const mp_process *p, mp__birth *birth)
     birth->authkey_size = p->authkey_size;
     birth->slot = p->slot;
     birth->life = p->life[0];
-    birth->args = p->args;
+    birth->args = mp_value_ref(p->args); /* the copied handle may be freed in the child */
     birth->forked = true;
 }
 
-/* Another thread took the place meanwhile.  A child that has not claimed its slot has not run. */
-static void end_failed_child(mp_process *p, pid_t pid)
+int mp__fork_child(mp__slot_ref slot, pid_t *ret_pid, int *ret_pidfd)
 {
-    mp__slot_advance(p->slot, MP__SLOT_REVOKED);
-    mp__os_kill_and_reap(pid);
+    int place = mp__os_dup(mp__arena_fd());
+    if (place < 0)
+        return place;
+    int r = mp__os_fork(ret_pid);
+    mp__os_close(place);
+    if (r < 0 || *ret_pid == 0)
+        return r;
+    int pidfd = mp__os_pidfd(*ret_pid);
+    if (pidfd == -ESRCH) /* it has ended, and the program's settings or code reaped it */
+        pidfd = mp__os_ended_sentinel();
+    while (pidfd < 0) { /* another thread took the place meanwhile */
+        if (mp__slot_advance(slot, MP__SLOT_REVOKED)) {
+            mp__os_kill_and_reap(*ret_pid);
+            return pidfd;
+        }
+        pidfd = mp__os_pidfd(*ret_pid); /* it runs already: it must not be lost */
+        mp__os_poll(NULL, 0, MP_MS(1));
+    }
+    *ret_pidfd = pidfd;
+    return 0;
 }
 
 int mp__start_fork(mp_process *p)
@@ -47,31 +64,20 @@ int mp__start_fork(mp_process *p)
     describe(p, &birth);
     if (host->before_fork)
         host->before_fork(host->data);
-    /* The place of the child's descriptor, so that it is there when the child is. */
-    int place = mp__os_dup(p->life[0]), r = place < 0 ? place : 0;
+    mp__holds_give_all(mp__tag_of(p->slot));
     mp__forking = p;
-    if (r == 0)
-        r = mp__os_fork(&pid);
+    int r = mp__fork_child(p->slot, &pid, &p->pidfd);
     mp__forking = NULL;
     if (r == 0 && pid == 0) {
-        mp__os_close(place);
         if (host->after_fork_child)
             host->after_fork_child(host->data);
         mp__child_run(&birth);
     }
+    mp_value_free(birth.args);
     if (host->after_fork_parent)
         host->after_fork_parent(host->data);
-    mp__os_close(place);
     if (r < 0)
         return mp__fail(r, "cannot fork for process '%s'", p->name);
-    int pidfd = mp__os_pidfd(pid);
-    if (pidfd == -ESRCH) /* it has ended, and the program's settings or code reaped it */
-        pidfd = mp__os_ended_sentinel();
-    if (pidfd < 0) {
-        end_failed_child(p, pid);
-        return mp__fail(pidfd, "cannot get a descriptor of process '%s'", p->name);
-    }
     p->pid = pid;
-    p->pidfd = pidfd;
     return 0;
 }

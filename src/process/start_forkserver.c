@@ -15,21 +15,33 @@
 
 /* ---- the server ---- */
 
+/* Under the context's lock.  The descriptors leave the context and this process at once, so that a fork
+ * of another thread finds either all or none. */
 static void drop_server(mp_context *c)
 {
-    mp__server *s = &c->server;
     pthread_mutex_lock(&mp__family_state.lock);
-    mp__os_close(s->control);
-    mp__os_close(s->life);
-    mp__list_remove(&c->node);
+    mp__server s = c->server;
+    c->server = (mp__server)MP__NO_SERVER;
+    mp__os_close(s.control);
+    mp__os_close(s.life);
     pthread_mutex_unlock(&mp__family_state.lock);
-    mp__os_signal(s->pidfd, SIGKILL); /* also when it is stopped, or busy preloading */
-    mp__os_reap_wait(s->pidfd);
-    mp__os_close(s->pidfd);
-    *s = (mp__server){-1, -1, 0, -1};
+    if (s.pidfd < 0)
+        return;
+    mp__os_signal(s.pidfd, SIGKILL); /* also when it is stopped, or busy preloading */
+    mp__os_reap_wait(s.pidfd);
+    mp__os_close(s.pidfd);
 }
 
-/* Under the context's lock.  The descriptors stand in the list before anyone can fork. */
+static void close_given(mp_context *c)
+{
+    pthread_mutex_lock(&mp__family_state.lock);
+    mp__os_close(c->server.given[0]);
+    mp__os_close(c->server.given[1]);
+    c->server.given[0] = c->server.given[1] = -1;
+    pthread_mutex_unlock(&mp__family_state.lock);
+}
+
+/* Under the context's lock.  All ends stand in the context before anyone can fork. */
 static int make_server(mp_context *c)
 {
     int control[2], life[2];
@@ -39,49 +51,46 @@ static int make_server(mp_context *c)
         mp__os_close(control[0]);
         mp__os_close(control[1]);
     }
-    if (r == 0) {
-        c->server = (mp__server){control[0], life[1], 0, -1};
-        if (!c->node.next)
-            mp__list_reset(&c->node);
-        mp__list_append(&mp__family_state.contexts, &c->node);
-    }
+    if (r == 0)
+        c->server = (mp__server){control[0], life[1], 0, -1, {control[1], life[0]}};
     pthread_mutex_unlock(&mp__family_state.lock);
     if (r < 0)
         return mp__fail(r, "cannot make the fork server's socket");
     r = mp__spawn_image(MP_IMAGE_SERVER, NULL, c, control[1], life[0], &c->server.pid,
                         &c->server.pidfd);
-    mp__os_close(control[1]);
-    mp__os_close(life[0]);
-    if (r < 0) {
-        pthread_mutex_lock(&mp__family_state.lock);
-        mp__os_close(control[0]);
-        mp__os_close(life[1]);
-        mp__list_remove(&c->node);
-        c->server = (mp__server){-1, -1, 0, -1};
-        pthread_mutex_unlock(&mp__family_state.lock);
-        return r;
-    }
-    mp__log(MP_LOG_INFO, "started fork server %ld", (long)c->server.pid);
-    return 0;
+    close_given(c);
+    if (r < 0)
+        drop_server(c);
+    return r;
 }
 
+/* Never waits: while somebody asks the server, it counts as serving. */
 bool mp__server_is(mp_context *c, pid_t pid)
 {
-    pthread_mutex_lock(&c->lock);
-    mp__pollfd p = {c->server.pidfd, MP__POLLIN, 0};
-    bool serves =
-        c->server.pidfd >= 0 && c->server.pid == pid && mp__os_poll(&p, 1, MP_NOWAIT) == 0;
+    if (pthread_mutex_trylock(&c->lock) != 0)
+        return true;
+    bool serves = c->server.pidfd >= 0 && c->server.pid == pid && !mp__os_readable(c->server.pidfd);
     pthread_mutex_unlock(&c->lock);
     return serves;
+}
+
+void mp__context_drop_server(mp_context *c)
+{
+    /* A thread that waits for this server's answer holds the lock: the end of the server ends that. */
+    pthread_mutex_lock(&mp__family_state.lock);
+    if (c->server.pidfd >= 0)
+        mp__os_signal(c->server.pidfd, SIGKILL);
+    pthread_mutex_unlock(&mp__family_state.lock);
+    pthread_mutex_lock(&c->lock);
+    if (c->server.control >= 0)
+        drop_server(c);
+    pthread_mutex_unlock(&c->lock);
 }
 
 int mp_context_stop(mp_context *context)
 {
     MP__CHECK(mp__is(context, MP__MAGIC_CONTEXT));
-    pthread_mutex_lock(&context->lock);
-    if (context->server.control >= 0)
-        drop_server(context);
-    pthread_mutex_unlock(&context->lock);
+    mp__context_drop_server(context);
     return 0;
 }
 
@@ -94,18 +103,12 @@ int mp_context_server_pid(mp_context *context)
     return pid;
 }
 
+/* At exit.  A context that is freed meanwhile by another thread is a mistake of the program. */
 void mp__contexts_stop(void)
 {
     mp__family *f = &mp__family_state;
-    for (;;) {
-        pthread_mutex_lock(&f->lock);
-        mp_context *c =
-            mp__list_empty(&f->contexts) ? NULL : MP__CONTAINER(f->contexts.next, mp_context, node);
-        pthread_mutex_unlock(&f->lock);
-        if (!c)
-            return;
-        mp_context_stop(c);
-    }
+    for (mp__list *n = f->contexts.next; n != &f->contexts; n = n->next)
+        mp__context_drop_server(MP__CONTAINER(n, mp_context, node));
 }
 
 /* ---- asking it ---- */
@@ -151,14 +154,22 @@ static int receive_reply(mp_context *c, mp__server_reply *reply, int *ret_pidfd)
 /* The server has gone.  0: there is a child, which is p's now; 1: ask again. */
 static int after_death(mp_process *p)
 {
-    if (mp__slot_advance(p->slot, MP__SLOT_REVOKED)) {
-        mp__slot_free(p->slot);
-        int r = mp__slot_claim(p->name, &p->slot);
+    mp__slot_ref old = p->slot;
+    if (mp__slot_advance(old, MP__SLOT_REVOKED)) {
+        int r =
+            mp__slot_claim(p->name, &p->slot); /* another one: a late child may look at the old */
+        mp__slot_free(old);
+        if (r < 0)
+            p->slot = (mp__slot_ref){0};
         return r < 0 ? r : 1;
     }
-    mp__slot *slot = mp__slot_get(p->slot);
-    pid_t pid = slot ? (pid_t)atomic_load(&slot->pid) : 0;
+    mp__tag tag = mp__tag_of(old);
+    pid_t pid = (pid_t)mp__tag_pid(tag);
     int pidfd = pid > 0 ? mp__os_pidfd(pid) : -ESRCH;
+    if (pidfd >= 0 && mp__tag_dead(tag)) { /* or the number could be a stranger's */
+        mp__os_close(pidfd);
+        pidfd = -ESRCH;
+    }
     if (pidfd == -ESRCH)
         pidfd = mp__os_ended_sentinel();
     if (pidfd < 0)
@@ -174,13 +185,13 @@ static int ask(mp_context *c, mp_process *p)
     mp__attachments attachments;
     mp__server_reply reply;
     int file = -1, pidfd = -1;
-    attachments.n = attachments.nheld = 0;
+    mp__attachments_init(&attachments, mp__tag_of(p->slot));
     p->server_pid = c->server.pid;
     int r = mp__payload_write(p, NULL, -1, p->life[0], &attachments, &file);
     if (r == 0)
         r = send_request(c, p, file, &attachments);
     mp__os_close(file);
-    mp__attachments_release(&attachments);
+    mp__attachments_release(&attachments, r == 0);
     bool sent = r == 0;
     if (sent)
         r = receive_reply(c, &reply, &pidfd);

@@ -37,7 +37,7 @@ int mp__spawn_image(mp_image image, const mp_process *process, const mp_context 
                     int control, int life, pid_t *ret_pid, int *ret_pidfd)
 {
     mp__attachments attachments;
-    attachments.n = attachments.nheld = 0;
+    mp__attachments_init(&attachments, process ? mp__tag_of(process->slot) : 0);
     int file = -1, keep[MP__MAX_FDS + 4];
     int r = mp__arena_ensure();
     if (r == 0)
@@ -59,7 +59,7 @@ int mp__spawn_image(mp_image image, const mp_process *process, const mp_context 
                      spawn.path ? spawn.path : mp__program_name());
     }
     mp__os_close(file);
-    mp__attachments_release(&attachments);
+    mp__attachments_release(&attachments, r == 0);
     return r;
 }
 

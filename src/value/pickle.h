@@ -15,15 +15,27 @@ struct mp__attachments {
     int fds[MP__MAX_FDS];
     int n;
     struct {
-        void (*release)(void *object);
+        void (*release)(void *object, uint32_t to, bool delivered);
         void *object;
     } held[MP__MAX_FDS];
     int nheld;
+    uint32_t to; /* arguments: the tag of the process that gets them; 0: a message */
 };
 
-MP__HIDDEN int mp__attach(mp__attachments *a, int fd, void (*release)(void *), void *object);
-MP__HIDDEN void mp__attachments_release(mp__attachments *a); /* of an outgoing message */
-MP__HIDDEN void mp__attachments_close(mp__attachments *a);   /* of an incoming message */
+static inline void mp__attachments_init(mp__attachments *a, uint32_t to)
+{
+    a->n = a->nheld = 0;
+    a->to = to;
+}
+
+/* A descriptor; its place.  `release` is called when the message has gone, or has not. */
+MP__HIDDEN int mp__attach(mp__attachments *a, int fd, void (*release)(void *, uint32_t, bool),
+                          void *object);
+/* Something without a descriptor. */
+MP__HIDDEN int mp__attach_object(mp__attachments *a, void (*release)(void *, uint32_t, bool),
+                                 void *object);
+MP__HIDDEN void mp__attachments_release(mp__attachments *a, bool delivered); /* outgoing */
+MP__HIDDEN void mp__attachments_close(mp__attachments *a); /* of an incoming message */
 
 /* Makes a handle of the kind `code` from what its export left; NULL with errno. */
 typedef mp_value *mp__import_fn(int64_t code, const int64_t words[2], mp__attachments *attachments);

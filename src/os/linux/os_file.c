@@ -22,15 +22,41 @@ int mp__os_dup(int fd)
     return copy < 0 ? -errno : copy;
 }
 
+int mp__os_raise_fd(int fd)
+{
+    if (fd > 2)
+        return fd;
+    int higher = fcntl(fd, F_DUPFD_CLOEXEC, 3), error = -errno;
+    close(fd);
+    return higher < 0 ? error : higher;
+}
+
+int mp__os_raise_pair(int fds[2])
+{
+    fds[0] = mp__os_raise_fd(fds[0]);
+    fds[1] = mp__os_raise_fd(fds[1]);
+    if (fds[0] >= 0 && fds[1] >= 0)
+        return 0;
+    int error = fds[0] < 0 ? fds[0] : fds[1];
+    mp__os_close(fds[0]);
+    mp__os_close(fds[1]);
+    return error;
+}
+
 int mp__os_pipe(int ret_fds[2])
 {
     MP__FAULT("pipe2");
-    return pipe2(ret_fds, O_CLOEXEC) < 0 ? -errno : 0;
+    return pipe2(ret_fds, O_CLOEXEC) < 0 ? -errno : mp__os_raise_pair(ret_fds);
 }
 
-int mp__os_is_open(int fd)
+int mp__os_readable(int fd)
 {
-    return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
+    struct pollfd p = {fd, POLLIN, 0};
+    int r;
+    do
+        r = poll(&p, 1, 0);
+    while (r < 0 && errno == EINTR);
+    return r > 0;
 }
 
 int mp__os_set_cloexec(int fd, bool cloexec)

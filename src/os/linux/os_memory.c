@@ -19,7 +19,7 @@ int mp__os_memfd(const char *name, bool sealable)
     int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
         fd = memfd_create(name, flags);
-    return fd < 0 ? -errno : fd;
+    return fd < 0 ? -errno : mp__os_raise_fd(fd);
 }
 
 int mp__os_resize(int fd, uint64_t size)
@@ -78,30 +78,45 @@ int mp__os_is_sealed(int fd, bool constant)
     return seals >= 0 && (seals & F_SEAL_SHRINK) && (!constant || (seals & F_SEAL_WRITE));
 }
 
-int mp__os_map(int fd, size_t size, bool writable, void **ret_address)
+static int map(int fd, size_t size, int flags, void **ret_address)
 {
     MP__FAULT("mmap");
-    void *p = mmap(NULL, size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE,
-                   fd, 0);
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, 0);
     if (p == MAP_FAILED)
         return -errno;
     *ret_address = p;
     return 0;
 }
 
+int mp__os_map_arena(int fd, size_t size, void **ret_address)
+{
+    int r = map(fd, size, MAP_SHARED, ret_address);
+    if (r == 0)
+        madvise(*ret_address, size, MADV_DONTDUMP);
+    return r;
+}
+
+int mp__os_map_shared(int fd, size_t size, void **ret_address)
+{
+    int r = map(fd, size, MAP_SHARED, ret_address);
+    if (r == 0)
+        madvise(*ret_address, size, MADV_DONTFORK);
+    return r;
+}
+
 int mp__os_map_copy(int fd, size_t size, void **ret_address)
 {
-    MP__FAULT("mmap");
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
-    if (p == MAP_FAILED)
-        return -errno;
-    *ret_address = p;
-    return 0;
+    return map(fd, size, MAP_PRIVATE, ret_address);
 }
 
 int mp__os_unmap(void *address, size_t size)
 {
     return munmap(address, size) < 0 ? -errno : 0;
+}
+
+void mp__os_discard(void *address, size_t size)
+{
+    madvise(address, size, MADV_REMOVE);
 }
 
 /* One call moves at most 2 GiB, so both directions loop. */

@@ -21,6 +21,13 @@ int64_t mp__os_now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+int64_t mp__os_boot_time(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 int mp__os_random(void *data, size_t size)
 {
     MP__FAULT("getrandom");

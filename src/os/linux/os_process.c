@@ -44,7 +44,7 @@ int mp__os_pidfd(pid_t pid)
 {
     MP__FAULT("pidfd_open");
     long fd = syscall(SYS_pidfd_open, pid, 0);
-    return fd < 0 ? -errno : (int)fd;
+    return fd < 0 ? -errno : mp__os_raise_fd((int)fd);
 }
 
 int mp__os_signal(int pidfd, int signal)
@@ -111,14 +111,13 @@ int mp__os_ended_sentinel(void)
     return fds[0];
 }
 
-int mp__os_start_time(pid_t pid, uint64_t *ret_ticks)
+int mp__os_process_started(pid_t pid, int64_t *ret_time)
 {
-    MP__FAULT("open");
-    char path[64], text[1024];
+    char path[64], text[1024], state;
     snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return -errno;
+        return errno == ENOENT ? -ESRCH : -errno;
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
     if (n <= 0)
@@ -127,11 +126,13 @@ int mp__os_start_time(pid_t pid, uint64_t *ret_ticks)
     char *p = strrchr(text, ')'); /* the name before it may hold anything */
     unsigned long long ticks;
     if (!p || sscanf(p + 1,
-                     " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+                     " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
                      "%*d %llu",
-                     &ticks) != 1)
+                     &state, &ticks) != 2)
+        return -EBADMSG;
+    if (state == 'Z' || state == 'X')
         return -ESRCH;
-    *ret_ticks = ticks;
+    *ret_time = (int64_t)ticks * (1000000000 / sysconf(_SC_CLK_TCK));
     return 0;
 }
 

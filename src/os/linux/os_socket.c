@@ -19,7 +19,9 @@ typedef union control {
 int mp__os_packet_pair(int ret_fds[2])
 {
     MP__FAULT("socketpair");
-    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_fds) < 0 ? -errno : 0;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_fds) < 0)
+        return -errno;
+    return mp__os_raise_pair(ret_fds);
 }
 
 int mp__os_packet_send(int fd, const mp__packet *packet, bool wait)
@@ -80,7 +82,13 @@ int mp__os_packet_receive(int fd, mp__packet *packet, bool wait)
             take_descriptors(&m, packet);
             return 0;
         }
-        if (n == 0 || errno == ENOTCONN)
+        if (n == 0) { /* the end, or an empty packet, which no multiproc sends */
+            take_descriptors(&m, packet);
+            for (int i = 0; i < packet->nfds; i++)
+                mp__os_close(packet->fds[i]);
+            return MP_EOF;
+        }
+        if (errno == ENOTCONN)
             return MP_EOF;
         /* Reported once, before what the other end had sent: when it closed, it had not read all.
          */
@@ -93,16 +101,4 @@ int mp__os_shutdown_send(int fd)
 {
     MP__FAULT("shutdown");
     return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
-}
-
-int mp__os_shutdown_receive(int fd)
-{
-    MP__FAULT("shutdown");
-    return shutdown(fd, SHUT_RD) < 0 ? -errno : 0;
-}
-
-int mp__os_set_send_buffer(int fd, int size)
-{
-    MP__FAULT("setsockopt");
-    return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0 ? -errno : 0;
 }

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns shared objects and this process's holds of them (object.h).
+ *
+ * Shared state changes by single atomic instructions.  A process that is killed between clearing the
+ * last holder's bit and freeing the block leaves a block without holders, which its burial frees; one that is killed before a new object is shared leaves a block of its own, which its burial frees.
+ * The list of holds is the process's own and has a lock of the process.
+ */
+#include "arena/object.h"
+
+#include <pthread.h>
+
+struct mp__hold {
+    mp__list node;
+    uint32_t refs;
+    uint64_t offset, serial;
+    mp__object *object;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static mp__list holds = MP__LIST_INIT(holds);
+
+/* ---- holders ---- */
+
+static void set_bit(mp__object *o, mp__tag tag)
+{
+    uint32_t i = mp__tag_index(tag);
+    atomic_fetch_or(&o->holders[i / 64], UINT64_C(1) << i % 64);
+}
+
+static void clear_bit(mp__object *o, mp__tag tag)
+{
+    uint32_t i = mp__tag_index(tag);
+    atomic_fetch_and(&o->holders[i / 64], ~(UINT64_C(1) << i % 64));
+}
+
+static bool is_held(mp__object *o)
+{
+    if (atomic_load(&o->transit))
+        return true;
+    for (size_t i = 0; i < MP__COUNT_OF(o->holders); i++)
+        if (atomic_load(&o->holders[i]))
+            return true;
+    return false;
+}
+
+/* What stands in place of the serial number while a process frees the object: if it dies meanwhile, its
+ * burial goes on, and nobody else touches the block. */
+#define FREED_BY(tag) (UINT64_C(1) << 63 | (tag))
+
+/* Frees it if nobody holds it.  Several processes may find that at once; one of them frees. */
+static void free_if_unheld(mp__object *o, uint64_t offset, uint64_t serial)
+{
+    if (is_held(o) ||
+        !atomic_compare_exchange_strong(&o->serial, &serial, FREED_BY(mp__tag_self())))
+        return;
+    mp__heap_free(offset);
+}
+
+/* ---- this process's holds ---- */
+
+static mp__hold *find(uint64_t offset, uint64_t serial)
+{
+    for (mp__list *n = holds.next; n != &holds; n = n->next) {
+        mp__hold *h = MP__CONTAINER(n, mp__hold, node);
+        if (h->offset == offset && h->serial == serial)
+            return h;
+    }
+    return NULL;
+}
+
+static mp__hold *add(uint64_t offset, uint64_t serial, mp__object *o)
+{
+    mp__hold *h = mp__alloc(sizeof *h);
+    if (!h)
+        return mp__null(-ENOMEM);
+    *h = (mp__hold){.refs = 1, .offset = offset, .serial = serial, .object = o};
+    mp__list_append(&holds, &h->node);
+    return h;
+}
+
+mp__hold *mp__object_new(mp__object_kind kind, size_t size)
+{
+    uint64_t offset;
+    int r = mp__heap_alloc(sizeof(mp__object) + size, &offset);
+    if (r < 0)
+        return mp__null(r);
+    mp__object *o = mp__arena_at(offset, sizeof *o + size);
+    memset(o, 0, sizeof *o + size);
+    uint64_t serial = atomic_fetch_add(&mp__arena_info()->serial, 1) + 1;
+    o->kind = kind;
+    o->size = (uint32_t)size;
+    o->creator = mp__tag_self();
+    set_bit(o, mp__tag_self());
+    atomic_store(&o->serial, serial);
+    pthread_mutex_lock(&lock);
+    mp__hold *h = add(offset, serial, o);
+    pthread_mutex_unlock(&lock);
+    if (!h) {
+        atomic_store(&o->serial, 0);
+        mp__heap_free(offset);
+        return NULL;
+    }
+    mp__heap_share(offset);
+    return h;
+}
+
+void mp__hold_ref(mp__hold *hold)
+{
+    pthread_mutex_lock(&lock);
+    hold->refs++;
+    pthread_mutex_unlock(&lock);
+}
+
+void mp__hold_free(mp__hold *hold)
+{
+    pthread_mutex_lock(&lock);
+    bool last = --hold->refs == 0;
+    if (last) {
+        mp__list_remove(&hold->node);
+        clear_bit(hold->object, mp__tag_self());
+        free_if_unheld(hold->object, hold->offset, hold->serial);
+    }
+    pthread_mutex_unlock(&lock);
+    if (last)
+        free(hold);
+}
+
+void *mp__hold_data(const mp__hold *hold)
+{
+    return hold->object->data;
+}
+
+mp__object *mp__hold_object(const mp__hold *hold)
+{
+    return hold->object;
+}
+
+/* ---- handing on ---- */
+
+void mp__hold_give(mp__hold *hold, mp__tag to, int64_t ret_words[2])
+{
+    if (to)
+        set_bit(hold->object, to);
+    else
+        atomic_fetch_add(&hold->object->transit, 1);
+    ret_words[0] = (int64_t)hold->offset;
+    ret_words[1] = (int64_t)hold->serial;
+}
+
+void mp__hold_take_back(mp__hold *hold, mp__tag from)
+{
+    if (from)
+        clear_bit(hold->object, from);
+    else
+        atomic_fetch_sub(&hold->object->transit, 1);
+}
+
+/* The object that the words name, if it is one that somebody holds. */
+static mp__object *resolve(mp__object_kind kind, uint64_t offset, uint64_t serial)
+{
+    mp__object *o = mp__heap_at(offset, sizeof *o);
+    if (!o || !serial || mp__heap_owner(offset) != MP__BLOCK_SHARED ||
+        atomic_load(&o->serial) != serial || o->kind != (uint32_t)kind ||
+        !mp__heap_at(offset, sizeof *o + o->size))
+        return NULL;
+    return o;
+}
+
+mp__hold *mp__hold_receive(mp__object_kind kind, const int64_t words[2], bool from_message)
+{
+    uint64_t offset = (uint64_t)words[0], serial = (uint64_t)words[1];
+    mp__object *o = mp__tag_self() ? resolve(kind, offset, serial) : NULL;
+    if (!o)
+        return mp__null(mp__fail(MP_EFOREIGN, "the handle is of an object that is gone, or of "
+                                              "another family"));
+    pthread_mutex_lock(&lock);
+    mp__hold *h = find(offset, serial);
+    if (h) {
+        h->refs++;
+    } else {
+        set_bit(o, mp__tag_self());
+        h = add(offset, serial, o);
+        if (!h)
+            clear_bit(o, mp__tag_self());
+    }
+    pthread_mutex_unlock(&lock);
+    if (from_message) {
+        atomic_fetch_sub(&o->transit, 1);
+        if (!h)
+            free_if_unheld(o, offset, serial);
+    }
+    return h;
+}
+
+void mp__holds_give_all(mp__tag to)
+{
+    pthread_mutex_lock(&lock);
+    for (mp__list *n = holds.next; n != &holds; n = n->next)
+        set_bit(MP__CONTAINER(n, mp__hold, node)->object, to);
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- death ---- */
+
+static void (*on_death[MP__OBJECT_KINDS])(mp__object *, mp__tag);
+
+void mp__object_on_death(mp__object_kind kind, void (*fn)(mp__object *, mp__tag))
+{
+    on_death[kind] = fn;
+}
+
+static void bury_in(void *context, uint64_t offset, size_t size)
+{
+    mp__tag tag = *(mp__tag *)context;
+    mp__object *o = mp__heap_at(offset, sizeof *o);
+    uint64_t serial = o ? atomic_load(&o->serial) : 0;
+    if (!serial || size < sizeof *o)
+        return;
+    if (serial == FREED_BY(tag))
+        mp__heap_free(offset);
+    if (serial >> 63)
+        return;
+    if (o->kind < MP__OBJECT_KINDS && on_death[o->kind])
+        on_death[o->kind](o, tag);
+    clear_bit(o, tag);
+    free_if_unheld(o, offset, serial);
+}
+
+void mp__objects_bury(mp__tag tag)
+{
+    mp__heap_each_shared(bury_in, &tag);
+}
+
+/* ---- around fork ---- */
+
+void mp__objects_before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void mp__objects_in_parent(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+void mp__objects_in_child(void)
+{
+    pthread_mutex_init(&lock, NULL);
+}

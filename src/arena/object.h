@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shared objects: what locks, events and their like are made of, in the arena.
+ *
+ * An object lives as long as any process holds it: it has one bit for each process slot, set when a
+ * process gets its first handle and cleared when it drops its last one, or by whoever finds it dead.
+ * The process that clears the last bit frees the block.  Only a holder can hand an object on, so an
+ * object without holders stays without.  On its way inside a message it is held by `transit`.
+ *
+ * Outside of the arena an object is an offset and a serial number, which is never used twice: a stale
+ * one is noticed.
+ */
+#ifndef MP__OBJECT_H
+#define MP__OBJECT_H
+
+#include "arena/heap.h"
+
+typedef enum mp__object_kind {
+    MP__OBJECT_LOCK = 1,
+    MP__OBJECT_RLOCK = 2,
+    MP__OBJECT_SEMAPHORE = 3,
+    MP__OBJECT_EVENT = 4,
+    MP__OBJECT_CONDITION = 5,
+    MP__OBJECT_BARRIER = 6,
+    MP__OBJECT_SHM = 7,
+    MP__OBJECT_KINDS = 8
+} mp__object_kind;
+
+typedef struct mp__object {
+    _Atomic uint64_t serial; /* 0: not an object (yet, or any more) */
+    uint32_t kind, size;
+    mp__tag creator;
+    _Atomic uint32_t transit;
+    char name[40];
+    _Atomic uint64_t holders[MP__SLOT_COUNT / 64];
+    _Alignas(64) char data[];
+} mp__object;
+
+/* A process's hold of an object: one for each object and process, counted. */
+typedef struct mp__hold mp__hold;
+
+/* A new object with `size` bytes of zeroed data, held by this process; NULL with errno. */
+MP__HIDDEN mp__hold *mp__object_new(mp__object_kind kind, size_t size);
+
+MP__HIDDEN void mp__hold_ref(mp__hold *hold);
+MP__HIDDEN void mp__hold_free(mp__hold *hold);
+MP__HIDDEN void *mp__hold_data(const mp__hold *hold); /* stays where it is while it is held */
+MP__HIDDEN mp__object *mp__hold_object(const mp__hold *hold);
+
+/* Hands it to the process of that tag, before it starts; or, with 0, into a message. */
+MP__HIDDEN void mp__hold_give(mp__hold *hold, mp__tag to, int64_t ret_words[2]);
+MP__HIDDEN void mp__hold_take_back(mp__hold *hold, mp__tag from);
+
+/* At the other side.  NULL with errno: MP_EFOREIGN for a stale or foreign reference. */
+MP__HIDDEN mp__hold *mp__hold_receive(mp__object_kind kind, const int64_t words[2],
+                                      bool from_message);
+
+/* Hands all that this process holds to a child that is about to be forked. */
+MP__HIDDEN void mp__holds_give_all(mp__tag to);
+
+/* What a kind does for objects in which a dead process may stand; called for each of them. */
+MP__HIDDEN void mp__object_on_death(mp__object_kind kind, void (*fn)(mp__object *, mp__tag));
+
+/* A process is dead: it holds nothing any more. */
+MP__HIDDEN void mp__objects_bury(mp__tag tag);
+
+/* Around fork: the list of holds is whole in the child. */
+MP__HIDDEN void mp__objects_before_fork(void);
+MP__HIDDEN void mp__objects_in_parent(void);
+MP__HIDDEN void mp__objects_in_child(void);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns mp_condition: a recursive lock and a table of waiters.  Each waiter has an entry of its own, with
+ * the tag of its process, and sleeps on it until the SIGNALED bit is set:
+ *
+ *   0 -> tag              by the waiter, with the lock held
+ *   tag -> tag|SIGNALED   by a notifier, with the lock held
+ *   tag -> 0              by the waiter whose time is up, or by a notifier or burial that finds it dead
+ *   tag|SIGNALED -> 0     by the waiter; or by a burial, which passes the notification on
+ *
+ * Every step is one compare-and-swap, so there are no counts that a dead process could leave wrong.
+ * Entries are taken and notified in about the order of arrival.
+ */
+#include "os/os.h"
+#include "sync/sync.h"
+
+#define KIND MP__OBJECT_CONDITION
+#define SIGNALED 0x80000000u
+
+typedef struct state {
+    mp__recursive lock;
+    _Atomic uint32_t arrivals; /* hint: where to look for a free entry */
+    _Atomic uint32_t notified; /* hint: where to look for the oldest waiter */
+    _Atomic uint32_t entries[MP_CONDITION_WAITERS];
+} state;
+
+mp_condition *mp_condition_new(void)
+{
+    return mp__shared_new(KIND, sizeof(state));
+}
+
+int mp_condition_acquire(mp_condition *condition, mp_time timeout)
+{
+    MP__CHECK(mp__shared_is(condition, KIND));
+    return mp__recursive_acquire(&((state *)mp__shared_data(condition))->lock, timeout);
+}
+
+int mp_condition_release(mp_condition *condition)
+{
+    MP__CHECK(mp__shared_is(condition, KIND));
+    return mp__recursive_release(&((state *)mp__shared_data(condition))->lock);
+}
+
+/* ---- waiting ---- */
+
+static _Atomic uint32_t *enter(state *s)
+{
+    uint32_t from = atomic_fetch_add(&s->arrivals, 1);
+    for (uint32_t k = 0; k < MP_CONDITION_WAITERS; k++) {
+        _Atomic uint32_t *entry = &s->entries[(from + k) % MP_CONDITION_WAITERS];
+        uint32_t nobody = 0;
+        if (atomic_compare_exchange_strong(entry, &nobody, mp__tag_self()))
+            return entry;
+    }
+    return NULL;
+}
+
+/* Sleeps until the entry is signaled; then, or at an error, it is free again. */
+static int sleep_on(_Atomic uint32_t *entry, mp__deadline deadline)
+{
+    uint32_t self = mp__tag_self();
+    int r = 0;
+    while (atomic_load(entry) == self && r == 0)
+        r = mp__sync_wait(entry, self, deadline);
+    uint32_t seen = self;
+    if (r < 0 && atomic_compare_exchange_strong(entry, &seen, 0))
+        return r;
+    atomic_store(entry, 0); /* signaled, perhaps at the last moment */
+    return 0;
+}
+
+int mp_condition_wait(mp_condition *condition, mp_time timeout)
+{
+    MP__CHECK(mp__shared_is(condition, KIND));
+    state *s = mp__shared_data(condition);
+    mp__deadline deadline = mp__sync_deadline(timeout);
+    if (!mp__recursive_is_mine(&s->lock))
+        return mp__fail(-EPERM, "the condition's lock is not held by this thread");
+    _Atomic uint32_t *entry = enter(s);
+    if (!entry)
+        return mp__fail(-EAGAIN, "%d wait for the condition already", MP_CONDITION_WAITERS);
+    uint32_t count = atomic_load(&s->lock.count);
+    atomic_store(&s->lock.count, 1);
+    mp__recursive_release(&s->lock);
+    int r = sleep_on(entry, deadline), locked;
+    while ((locked = mp__recursive_acquire(&s->lock, MP_FOREVER)) == -EINTR)
+        r = r == 0 ? r : -EINTR;
+    atomic_store(&s->lock.count, count);
+    return locked == -EOWNERDEAD ? locked : r;
+}
+
+int mp_condition_wait_for(mp_condition *condition, int (*predicate)(void *data), void *data,
+                          mp_time timeout)
+{
+    MP__CHECK(mp__shared_is(condition, KIND) && predicate);
+    mp__deadline deadline = mp__sync_deadline(timeout);
+    int met, r = 0;
+    while (!(met = predicate(data)) && r == 0)
+        r = mp_condition_wait(condition, deadline == MP__NEVER
+                                             ? MP_FOREVER
+                                             : mp__deadline_left(deadline, mp__os_now()));
+    if (!met && r == -ETIMEDOUT)
+        met = predicate(data);
+    return met || r == -ETIMEDOUT ? met : r;
+}
+
+/* ---- notifying ---- */
+
+/* Signals up to n entries, from the oldest on. */
+static unsigned signal_entries(state *s, unsigned n)
+{
+    unsigned woken = 0;
+    uint32_t from = atomic_load(&s->notified);
+    for (uint32_t k = 0; k < MP_CONDITION_WAITERS && woken < n; k++) {
+        _Atomic uint32_t *entry = &s->entries[(from + k) % MP_CONDITION_WAITERS];
+        uint32_t seen = atomic_load(entry);
+        if (!seen || (seen & SIGNALED))
+            continue;
+        if (mp__tag_dead(seen)) {
+            atomic_compare_exchange_strong(entry, &seen, 0);
+        } else if (atomic_compare_exchange_strong(entry, &seen, seen | SIGNALED)) {
+            mp__os_futex_wake(entry, 1);
+            atomic_store(&s->notified, from + k + 1);
+            woken++;
+        }
+    }
+    return woken;
+}
+
+int mp_condition_notify(mp_condition *condition, unsigned n)
+{
+    MP__CHECK(mp__shared_is(condition, KIND));
+    state *s = mp__shared_data(condition);
+    if (!mp__recursive_is_mine(&s->lock))
+        return mp__fail(-EPERM, "the condition's lock is not held by this thread");
+    return (int)signal_entries(s, n);
+}
+
+int mp_condition_notify_all(mp_condition *condition)
+{
+    return mp_condition_notify(condition, MP_CONDITION_WAITERS);
+}
+
+/* ---- death ---- */
+
+static void bury(mp__object *object, mp__tag tag)
+{
+    state *s = (state *)(void *)object->data;
+    unsigned owed = 0;
+    for (uint32_t i = 0; i < MP_CONDITION_WAITERS; i++) {
+        uint32_t seen = atomic_load(&s->entries[i]);
+        if ((seen & MP__TAG_BITS) == tag &&
+            atomic_compare_exchange_strong(&s->entries[i], &seen, 0))
+            owed += seen & SIGNALED ? 1 : 0;
+    }
+    if (owed)
+        signal_entries(s, owed);
+}
+
+__attribute__((constructor)) static void set_up(void)
+{
+    mp__object_on_death(KIND, bury);
+}
+
+mp_condition *mp_condition_ref(mp_condition *condition)
+{
+    return mp__shared_ref(condition, KIND);
+}
+
+void mp_condition_free(mp_condition *condition)
+{
+    mp__shared_free(condition, KIND);
+}
