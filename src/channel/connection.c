@@ -196,9 +196,16 @@ static void kept_push(mp_connection *c, mp__message *first, mp__message *last)
     atomic_store(&c->kept_mark, mark_of(first));
 }
 
+/* A message that did not fit comes after those that did not fit before it. */
 static void kept_put(mp_connection *c, mp__message *m)
 {
-    kept_push(c, m, m);
+    mp__message *before = atomic_exchange(&c->kept, NULL), *last = before;
+    while (last && last->next)
+        last = last->next;
+    m->next = NULL;
+    if (last)
+        last->next = m;
+    kept_push(c, before ? before : m, m);
 }
 
 static mp__message *kept_take(mp_connection *c)

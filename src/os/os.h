@@ -25,6 +25,8 @@ MP__HIDDEN bool mp__os_one_cpu(void);  /* this process can run on one processor 
 MP__HIDDEN void mp__os_relax(void);    /* one turn of a spinning loop */
 MP__HIDDEN int mp__os_write_all(int fd, const void *data, size_t size);
 MP__HIDDEN int mp__os_exe_identity(char *ret_text, size_t size); /* of the running program's file */
+/* True in a program that was started with more rights than its caller has. */
+MP__HIDDEN bool mp__os_is_privileged(void);
 MP__HIDDEN void mp__os_set_command_name(const char *name);
 MP__HIDDEN void mp__os_command_name(char *ret_name, size_t size);
 

@@ -14,7 +14,6 @@
 
 #define DAEMON_GRACE MP_SECONDS(1) /* between SIGTERM and SIGKILL */
 
-static _Atomic bool prepared;
 static bool guard_forked;
 static pid_t guard_pid;
 static int leaving_code = MP_EXIT_UNKNOWN;
@@ -68,10 +67,10 @@ static void at_exit(void)
         end_children();
 }
 
-void mp__exit_prepare(void)
+/* From the start, so that it runs after the program's own handlers, which may start processes. */
+__attribute__((constructor)) static void set_up(void)
 {
-    if (guard_pid == 0 && !atomic_exchange(&prepared, true))
-        atexit(at_exit);
+    atexit(at_exit);
 }
 
 static void guard(int code)

@@ -160,6 +160,8 @@ void mp__server_main(mp__payload *payload)
     mp__os_block_interrupt();
     life = payload->birth.life;
     mp__os_signal_on_hangup(life, SIGKILL);
+    if (mp__os_readable(life)) /* the owner died before that */
+        mp__os_exit_now(1);
     run_preload(payload->preload);
     mp_value_free(payload->preload);
     for (bool more = true; more;) {

@@ -32,6 +32,8 @@ void mp_main(int argc, char **argv)
     if (argc != 3 ||
         (strcmp(argv[1], "--multiproc-child") != 0 && strcmp(argv[1], "--multiproc-server") != 0))
         return;
+    if (mp__os_is_privileged()) /* setuid: its caller must not choose what it runs */
+        return;
     char *end;
     long fd = strtol(argv[2], &end, 10);
     if (*end || fd < 0 || fd > INT_MAX)

@@ -237,8 +237,12 @@ int mp__payload_read(int file, const int *fds, int nfds, mp__payload *ret_payloa
     attachments.n = head.nfds;
     memcpy(attachments.fds, fds ? fds : head.fds, sizeof(int) * (size_t)head.nfds);
     if (!fds) { /* a fresh image: the numbers were inherited */
-        for (int i = 0; i < head.nfds; i++)
+        for (int i = 0; i < head.nfds; i++) {
             mp__os_set_cloexec(attachments.fds[i], true);
+            for (int k = 0; k < i; k++) /* one given twice: each handle owns its own */
+                if (head.fds[k] == head.fds[i] && attachments.fds[i] == head.fds[i])
+                    attachments.fds[i] = mp__os_dup(head.fds[i]);
+        }
         mp__os_set_cloexec(head.control, true);
         mp__os_set_cloexec(head.arena, true);
         r = mp__arena_attach(head.arena);

@@ -164,8 +164,7 @@ void mp_process_free(mp_process *process)
     if (!mp__is(process, MP__MAGIC_PROCESS) || process->relation != MP__RELATION_CHILD ||
         !mp__head_unref(&process->head))
         return;
-    if (process->fork_count == atomic_load(&mp__fork_count))
-        mp__os_close(process->pidfd);
+    mp__os_close(process->pidfd); /* in a forked child: its copy, if it had ended at the fork */
     pthread_mutex_destroy(&process->lock);
     mp_value_free(process->args);
     for (struct mp__name *n = process->names, *older; n; n = older) {
@@ -255,7 +254,6 @@ int mp_process_start(mp_process *process)
         return mp_error_code();
     MP__CHECK(mp__is(process, MP__MAGIC_PROCESS));
     mp__clear_detail();
-    mp__exit_prepare();
     int r = lock_own(process);
     if (r < 0)
         return r;

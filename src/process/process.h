@@ -97,7 +97,6 @@ MP__HIDDEN mp__slot_ref mp__self_slot(void);
 MP__HIDDEN void mp__self_fail(const char *text); /* reports why the target cannot run */
 
 /* exit.c: the end of this process */
-MP__HIDDEN void mp__exit_prepare(void);      /* once a child has been started */
 MP__HIDDEN void mp__exit_guard(bool forked); /* in a child, before its target */
 MP__HIDDEN void mp__exit_leave(int code) __attribute__((noreturn));
 

@@ -97,9 +97,11 @@ int mp_context_stop(mp_context *context)
 int mp_context_server_pid(mp_context *context)
 {
     MP__CHECK(mp__is(context, MP__MAGIC_CONTEXT));
-    pthread_mutex_lock(&context->lock);
-    int pid = context->server.control >= 0 ? (int)context->server.pid : MP_ENOTSTARTED;
-    pthread_mutex_unlock(&context->lock);
+    pthread_mutex_lock(
+        &mp__family_state.lock); /* not the context's: a start may hold that for long */
+    int pid = context->server.control >= 0 && context->server.pid > 0 ? (int)context->server.pid
+                                                                      : MP_ENOTSTARTED;
+    pthread_mutex_unlock(&mp__family_state.lock);
     return pid;
 }
 

@@ -481,7 +481,9 @@ TEST(stale_and_foreign_references_are_named)
         EXPECT_OK(mp_connection_send_bytes(a, pickle, sizeof pickle - 1, SECONDS));
         EXPECT_EQ(mp_connection_recv(b, &v, SECONDS), MP_EFOREIGN);
     }
-    EXPECT_EQ(mp_value_encode(mp_v(mp_lock_new()), &buffer), MP_ETYPE);
+    mp_lock *lock = mp_lock_new();
+    EXPECT_EQ(mp_value_encode(mp_v(lock), &buffer), MP_ETYPE);
+    mp_lock_free(lock);
     mp_connection_free(a);
     mp_connection_free(b);
 }

@@ -528,3 +528,52 @@ TEST(more_than_four_gigabytes)
     mp_connection_free(a);
     mp_connection_free(b);
 }
+
+/* ---- found by attack ---- */
+
+TEST(a_packet_that_lies_about_its_size)
+{
+    mp_connection *a, *b;
+    mp_buffer *buffer;
+    static char packet[100016], data[100000];
+    uint32_t frame[4] = {0x4d505231u, 0, 100000, 0}; /* too large to be inline */
+    EXPECT_OK(mp_pipe(1, &a, &b));
+    memcpy(packet, frame, sizeof frame);
+    EXPECT_EQ(send(mp_connection_fd(a), packet, sizeof packet, 0), sizeof packet);
+    EXPECT_EQ(mp_connection_recv_buffer(b, &buffer, SECONDS), -EBADMSG);
+    EXPECT_EQ(send(mp_connection_fd(a), packet, sizeof packet, 0), sizeof packet);
+    EXPECT_EQ(mp_connection_recv_bytes(b, data, sizeof data, SECONDS), -EBADMSG);
+    mp_connection_free(a);
+    mp_connection_free(b);
+}
+
+static void *receive_too_small(void *arg)
+{
+    char data[1];
+    EXPECT_EQ(mp_connection_recv_bytes(arg, data, 1, SECONDS), -EMSGSIZE);
+    return NULL;
+}
+
+TEST(kept_messages_stay_in_order)
+{
+    mp_connection *a, *b;
+    pthread_t t[2];
+    mp_value *v;
+    EXPECT_OK(mp_pipe(1, &a, &b));
+    for (int i = 0; i < 2; i++)
+        EXPECT_OK(pthread_create(&t[i], NULL, receive_too_small, b));
+    mp_wait(NULL, 0, MP_MS(10));
+    EXPECT_OK(mp_connection_send(a, mp_v("first"), SECONDS));
+    mp_wait(NULL, 0, MP_MS(10));
+    EXPECT_OK(mp_connection_send(a, mp_v("second"), SECONDS));
+    for (int i = 0; i < 2; i++)
+        pthread_join(t[i], NULL);
+    EXPECT_OK(mp_connection_recv(b, &v, SECONDS));
+    const char *first = harness_repr(v);
+    EXPECT(strcmp(first, "'first'") == 0 || strcmp(first, "'second'") == 0);
+    EXPECT_OK(mp_connection_recv(b, &v, SECONDS));
+    mp_value_free(v);
+    EXPECT_EQ(mp_connection_pending(b), -ENOMSG);
+    mp_connection_free(a);
+    mp_connection_free(b);
+}

@@ -1029,3 +1029,121 @@ TEST_METHODS(many_cycles_leave_nothing)
     }
     EXPECT_EQ(harness_count_fds(), before);
 }
+
+/* ---- found by attack ---- */
+
+MP_TARGET(close_one_use_other, (mp_connection *, x), (mp_connection *, y))
+{
+    return mp_connection_close(x) < 0 || mp_connection_send(y, mp_v("alive"), SECONDS) < 0;
+}
+
+TEST_METHODS(a_connection_given_twice)
+{
+    mp_connection *a, *b;
+    mp_value *v;
+    EXPECT_OK(mp_pipe(1, &a, &b));
+    mp_process *p = MP_PROCESS_IN(IN, close_one_use_other, b, b);
+    if (strcmp(method, "fork") == 0) { /* there both arguments are one handle */
+        mp_process_free(p);
+    } else {
+        started(p);
+        EXPECT_OK(mp_connection_recv(a, &v, SECONDS));
+        EXPECT_STR(harness_repr(v), "'alive'");
+        EXPECT_EQ(joined(p), 0);
+    }
+    mp_connection_free(a);
+    mp_connection_free(b);
+}
+
+static mp_process *own_handle;
+
+MP_TARGET(use_own_handle)
+{
+    int code;
+    return mp_process_join(own_handle, MP_NOWAIT) == MP_EFOREIGN &&
+                   mp_process_terminate(own_handle) == MP_EFOREIGN &&
+                   mp_process_exit_code(own_handle, &code) == MP_EFOREIGN &&
+                   mp_process_set_name(own_handle, "x") == MP_EFOREIGN &&
+                   mp_process_start(own_handle) == MP_EFOREIGN
+               ? 0
+               : 1;
+}
+
+TEST(the_copy_of_ones_own_handle_is_foreign)
+{
+    own_handle = MP_PROCESS(use_own_handle);
+    EXPECT_EQ(joined(started(own_handle)), 0);
+}
+
+TEST_METHODS(close_as_soon_as_it_has_ended)
+{
+    EXPECT_EQ(joined(started(MP_PROCESS_IN(IN, exit_with, 0))), 0);
+    int before = harness_count_fds();
+    for (int i = 0; i < 30; i++) {
+        mp_process *p = started(MP_PROCESS_IN(IN, wait_for_ever));
+        mp_waitable w = MP_WAIT_PROCESS(p);
+        EXPECT_OK(mp_process_kill(p));
+        EXPECT_EQ(mp_wait(&w, 1, SECONDS), 1);
+        EXPECT_OK(mp_process_close(p));
+        mp_process_free(p);
+    }
+    EXPECT_EQ(harness_count_fds(), before);
+}
+
+MP_TARGET(without_standard_streams, (mp_connection *, c), (const char *, method))
+{
+    close(0);
+    close(1);
+    close(2);
+    mp_connection *a, *b, *got;
+    mp_value *v;
+    if (mp_pipe(1, &a, &b) || mp_connection_fd(a) < 3 || mp_connection_fd(b) < 3)
+        return 1;
+    if (mp_connection_send(a, mp_v(b), SECONDS) || mp_connection_recv(b, &v, SECONDS) ||
+        mp_value_get_connection(v, &got) || mp_connection_fd(got) < 3)
+        return 2;
+    mp_process *p = MP_PROCESS_IN(IN, exit_with, 5);
+    int code;
+    if (mp_process_start(p) || mp_process_sentinel(p) < 3 || mp_process_join(p, SECONDS) ||
+        mp_process_exit_code(p, &code) || code != 5)
+        return 3;
+    mp_process_free(p);
+    mp_value_free(v);
+    mp_connection_free(a);
+    mp_connection_free(b);
+    return mp_connection_send(c, mp_v("fine"), SECONDS) != 0;
+}
+
+TEST_METHODS(closed_standard_streams)
+{
+    mp_connection *a, *b;
+    EXPECT_OK(mp_pipe(0, &a, &b));
+    EXPECT_EQ(joined(started(MP_PROCESS_IN(IN, without_standard_streams, b, method))), 0);
+    mp_connection_free(a);
+    mp_connection_free(b);
+}
+
+static void *fork_by_hand(void *arg)
+{
+    while (!*(_Atomic bool *)arg) {
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(0);
+        waitpid(pid, NULL, 0);
+    }
+    return NULL;
+}
+
+TEST_METHODS(forks_of_another_thread)
+{
+    static _Atomic bool stop;
+    pthread_t t;
+    stop = false;
+    EXPECT_OK(pthread_create(&t, NULL, fork_by_hand, (void *)&stop));
+    for (int i = 0; i < 15; i++) {
+        EXPECT_OK(mp_context_stop(mp_get_context("forkserver")));
+        EXPECT_EQ(joined(started(MP_PROCESS_IN(IN, exit_with, 2))), 2);
+    }
+    stop = true;
+    pthread_join(t, NULL);
+}

@@ -2,6 +2,7 @@
 /* Owns anonymous memory files and their mappings.  Stateless. */
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,11 +23,25 @@ int mp__os_memfd(const char *name, bool sealable)
     return fd < 0 ? -errno : mp__os_raise_fd(fd);
 }
 
+/* The limit on the size of files holds for memory files too, and answers with a signal. */
+static int check_limit(uint64_t size)
+{
+    struct rlimit limit;
+    if (size > INT64_MAX)
+        return -ENOMEM;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        size > limit.rlim_cur)
+        return mp__fail(-EFBIG, "%llu bytes of shared memory are more than the limit on file sizes",
+                        (unsigned long long)size);
+    return 0;
+}
+
 int mp__os_resize(int fd, uint64_t size)
 {
     MP__FAULT("ftruncate");
-    if (size > INT64_MAX)
-        return -ENOMEM;
+    int limited = check_limit(size);
+    if (limited < 0)
+        return limited;
     int r;
     do
         r = ftruncate(fd, (off_t)size);
@@ -37,9 +52,9 @@ int mp__os_resize(int fd, uint64_t size)
 int mp__os_reserve(int fd, uint64_t size)
 {
     MP__FAULT("fallocate");
-    int r;
-    if (size > INT64_MAX)
-        return -ENOMEM;
+    int r = check_limit(size);
+    if (r < 0)
+        return r;
     do
         r = fallocate(fd, 0, 0, (off_t)size);
     while (r < 0 && errno == EINTR);
@@ -72,10 +87,18 @@ int mp__os_seal_shrink(int fd)
     return seal(fd, F_SEAL_SHRINK);
 }
 
+/* A file of huge pages can fault where it has holes; only ordinary memory files are taken. */
+static bool is_ordinary(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_blksize <= sysconf(_SC_PAGESIZE);
+}
+
 int mp__os_is_sealed(int fd, bool constant)
 {
     int seals = fcntl(fd, F_GET_SEALS);
-    return seals >= 0 && (seals & F_SEAL_SHRINK) && (!constant || (seals & F_SEAL_WRITE));
+    return is_ordinary(fd) && seals >= 0 && (seals & F_SEAL_SHRINK) &&
+           (!constant || (seals & F_SEAL_WRITE));
 }
 
 static int map(int fd, size_t size, int flags, void **ret_address)
@@ -137,6 +160,9 @@ int mp__os_read_at(int fd, void *data, size_t size, uint64_t offset)
 
 int mp__os_write_at(int fd, const void *data, size_t size, uint64_t offset)
 {
+    int limited = check_limit(offset + size);
+    if (limited < 0)
+        return limited;
     for (size_t done = 0; done < size;) {
         MP__FAULT("pwrite");
         ssize_t n = pwrite(fd, (const char *)data + done, size - done, (off_t)(offset + done));

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -177,6 +178,11 @@ int mp__os_exe_identity(char *ret_text, size_t size)
     snprintf(ret_text, size, "%llx:%llx:%llx", (unsigned long long)st.st_dev,
              (unsigned long long)st.st_ino, (unsigned long long)st.st_size);
     return 0;
+}
+
+bool mp__os_is_privileged(void)
+{
+    return getauxval(AT_SECURE) != 0;
 }
 
 void mp__os_set_command_name(const char *name)

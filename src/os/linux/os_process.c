@@ -116,8 +116,8 @@ int mp__os_process_started(pid_t pid, int64_t *ret_time)
     char path[64], text[1024], state;
     snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? -ESRCH : -errno;
+    if (fd < 0) /* perhaps there is no /proc */
+        return errno == ENOENT && kill(pid, 0) < 0 && errno == ESRCH ? -ESRCH : -ENOENT;
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
     if (n <= 0)

@@ -62,6 +62,10 @@ static void take_descriptors(struct msghdr *m, mp__packet *packet)
         size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         memcpy(packet->fds, CMSG_DATA(c), n * sizeof(int));
         packet->nfds = (int)n;
+        for (size_t i = 0; i < n; i++) {
+            packet->fds[i] = mp__os_raise_fd(packet->fds[i]);
+            packet->fds_lost = packet->fds_lost || packet->fds[i] < 0;
+        }
     }
 }
 

@@ -112,7 +112,7 @@ static int start(plan *p, pid_t *ret_pid, int *ret_pidfd)
         return error;
     }
     *ret_pid = pid;
-    *ret_pidfd = pidfd;
+    *ret_pidfd = mp__os_raise_fd(pidfd);
     return 0;
 }
 
