@@ -9,7 +9,7 @@ commands="cc meson ninja python3"
 case "${1:-build}" in
 test | bench)
     packages="$packages g++ clang clang-format check libsubunit-dev python3-pytest python3-hypothesis
-        musl-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+        musl-tools spin gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
     ;;
 esac
 case "${1:-build}" in
