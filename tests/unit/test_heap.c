@@ -135,7 +135,7 @@ TEST(damage_is_an_error)
 /* ---- a kill at every instruction ---- */
 
 #if defined(__SANITIZE_ADDRESS__) /* many more instructions, and slower ones */
-#define STRIDE 400
+#define STRIDE 100
 #else
 #define STRIDE 16
 #endif
@@ -228,7 +228,7 @@ static void kill_everywhere(const char *what, void (*fn)(void))
     }
     mp__slot_free(slot);
     printf("%s: killed at %ld instructions, seed %u\n", what, points, seed);
-    EXPECT(points > (all ? 50 : 3));
+    EXPECT(points > (all ? 50 : 2));
 }
 
 TEST(killed_while_taking_a_small_block)
