@@ -248,6 +248,17 @@ static int launch(mp_process *p)
     return r;
 }
 
+/* After launch(), under the handle's lock. */
+static void now_running(mp_process *p)
+{
+    pthread_mutex_lock(&mp__family_state.lock);
+    close_life(p, 0);
+    pthread_mutex_unlock(&mp__family_state.lock);
+    mp__head_ref(&p->head); /* until it has ended */
+    mp_value_free(p->args); /* so that what they hold is the child's alone */
+    p->args = NULL;
+}
+
 int mp_process_start(mp_process *process)
 {
     if (!process)
@@ -261,18 +272,18 @@ int mp_process_start(mp_process *process)
     if (r == 0)
         r = mp__value_check_handles(process->args);
     if (r == 0)
-        r = launch(process);
+        process->state =
+            MP__STATE_STARTING; /* the launch may take long: others must not wait for it */
+    pthread_mutex_unlock(&process->lock);
+    if (r < 0)
+        return r;
+    r = launch(process);
     if (r < 0 && !*mp_error_detail())
         mp__fail(r, "process '%s' cannot be started", process->name);
-    if (r == 0) {
-        pthread_mutex_lock(&mp__family_state.lock);
-        close_life(process, 0);
-        pthread_mutex_unlock(&mp__family_state.lock);
-        process->state = MP__STATE_STARTED;
-        mp__head_ref(&process->head); /* until it has ended */
-        mp_value_free(process->args); /* so that what they hold is the child's alone */
-        process->args = NULL;
-    }
+    pthread_mutex_lock(&process->lock);
+    if (r == 0)
+        now_running(process);
+    process->state = r == 0 ? MP__STATE_STARTED : MP__STATE_NEW;
     pthread_mutex_unlock(&process->lock);
     return r;
 }
@@ -373,7 +384,7 @@ static int check_started(const mp_process *p)
 {
     if (p->state == MP__STATE_CLOSED)
         return mp__fail(MP_ECLOSED, "process '%s' is closed", p->name);
-    return p->state == MP__STATE_NEW
+    return p->state < MP__STATE_STARTED
                ? mp__fail(MP_ENOTSTARTED, "process '%s' was not started", p->name)
                : 0;
 }
@@ -541,7 +552,7 @@ int mp_process_close(mp_process *process)
     if (r < 0 && r != MP_ENOTSTARTED && r != MP_ERUNNING)
         return r;
     pthread_mutex_lock(&process->lock);
-    r = process->state == MP__STATE_STARTED
+    r = process->state == MP__STATE_STARTED || process->state == MP__STATE_STARTING
             ? mp__fail(MP_ERUNNING, "process '%s' is still running and cannot be closed",
                        process->name)
             : 0;

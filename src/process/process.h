@@ -24,9 +24,10 @@ typedef enum mp__relation {
 } mp__relation;
 
 typedef enum mp__state {
-    MP__STATE_NEW,     /* not started */
-    MP__STATE_STARTED, /* not known to have ended */
-    MP__STATE_ENDED,   /* exit_code is known; its descriptors are still there */
+    MP__STATE_NEW,      /* not started */
+    MP__STATE_STARTING, /* a thread is starting it: what follows `context` is that thread's */
+    MP__STATE_STARTED,  /* not known to have ended */
+    MP__STATE_ENDED,    /* exit_code is known; its descriptors are still there */
     MP__STATE_CLOSED
 } mp__state;
 

@@ -1147,3 +1147,30 @@ TEST_METHODS(forks_of_another_thread)
     stop = true;
     pthread_join(t, NULL);
 }
+
+static void *start_thread(void *arg)
+{
+    return (void *)(intptr_t)mp_process_start(arg);
+}
+
+TEST(a_stopped_fork_server_holds_up_only_starts)
+{
+    mp_context *c = mp_get_context("forkserver");
+    pthread_t t;
+    void *r;
+    EXPECT_EQ(joined(started(MP_PROCESS_IN(c, exit_with, 1))), 1);
+    pid_t server = mp_context_server_pid(c);
+    EXPECT_OK(kill(server, SIGSTOP));
+    mp_process *p = MP_PROCESS_IN(c, exit_with, 2);
+    EXPECT_OK(pthread_create(&t, NULL, start_thread, p));
+    mp_wait(NULL, 0, MP_MS(30));
+    EXPECT_EQ(mp_process_children(NULL, 0), 0);
+    EXPECT_EQ(mp_context_server_pid(c), server);
+    EXPECT_EQ(mp_process_join(p, MP_NOWAIT), MP_ENOTSTARTED);
+    EXPECT_EQ(mp_process_start(p), MP_ESTARTED);
+    EXPECT_EQ(mp_process_close(p), MP_ERUNNING);
+    EXPECT_OK(kill(server, SIGCONT));
+    pthread_join(t, &r);
+    EXPECT_OK((intptr_t)r);
+    EXPECT_EQ(joined(p), 2);
+}
