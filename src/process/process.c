@@ -231,6 +231,10 @@ static int launch(mp_process *p)
                         "process '%s' cannot be started by %s: mp_main() was not called "
                         "at the top of main(), so the child would run main() again",
                         p->name, mp_context_method(p->context));
+    if (p->method != MP__FORK && mp__os_is_privileged() && !mp__host()->command)
+        return mp__fail(-EPERM,
+                        "a setuid program starts processes by fork only: a fresh image of it "
+                        "would take its caller's word for what to run");
     int r = mp__slot_claim(p->name, &p->slot);
     if (r < 0)
         return r;

@@ -694,8 +694,10 @@ TEST_METHODS(children_list)
     EXPECT_OK(mp_process_kill(p[0]));
     EXPECT_OK(mp_process_kill(p[2]));
     EVENTUALLY(mp_process_children(NULL, 0) == 0);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
+        EXPECT_OK(mp_process_join(p[i], SECONDS)); /* its exit code may still be on its way */
         mp_process_free(p[i]);
+    }
 }
 
 MP_TARGET(use_parents_child, (int, unused))
