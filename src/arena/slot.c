@@ -220,6 +220,15 @@ static bool has_ended(const mp__slot *s)
     return r == -ESRCH || (r == 0 && started > atomic_load(&s->born_at) + 20000000);
 }
 
+bool mp__tag_gone(mp__tag tag)
+{
+    mp__slot *s = slot_at(mp__tag_index(tag));
+    uint64_t word = s ? atomic_load(&s->word) : 0;
+    if (!s || (GENERATION(word) & 0xfffff) != (tag & 0xfffff) || STATE(word) == MP__SLOT_FREE)
+        return true;
+    return STATE(word) == MP__SLOT_RUNNING && has_ended(s);
+}
+
 bool mp__tag_dead(mp__tag tag)
 {
     mp__slot *s = slot_at(mp__tag_index(tag));

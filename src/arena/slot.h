@@ -106,6 +106,10 @@ MP__HIDDEN int mp__slot_live(mp__slot_ref ref);
  */
 MP__HIDDEN bool mp__tag_dead(mp__tag tag);
 
+/* The same asked of the system, which costs system calls: for kernels and emulators that do not keep
+ * robust mutexes. */
+MP__HIDDEN bool mp__tag_gone(mp__tag tag);
+
 /* In a forked child: it has no slot of its own until it is given or claims one. */
 MP__HIDDEN void mp__slot_after_fork(void);
 

@@ -7,6 +7,7 @@
  */
 #include "arena/wordlock.h"
 
+#define ASK 32   /* slices between two questions to the system about the owner */
 #define SPINS 60 /* looks at a held lock before sleeping; then a wake-up costs more than they do */
 
 int mp__word_sleep(_Atomic uint32_t *word, uint32_t seen, mp_time slice)
@@ -38,7 +39,7 @@ static int lock_slowly(_Atomic uint32_t *word, mp__tag self, mp_time timeout,
     if (timeout != MP_FOREVER)
         deadline = mp__deadline_after(mp__os_now(), timeout);
     uint32_t mine = self; /* with the waiters' bit once we have slept: others may still sleep */
-    for (;;) {
+    for (unsigned slices = 0;; slices++) {
         uint32_t seen = look(word);
         if (!seen) {
             if (atomic_compare_exchange_strong_explicit(word, &seen, mine, memory_order_acquire,
@@ -46,7 +47,8 @@ static int lock_slowly(_Atomic uint32_t *word, mp__tag self, mp_time timeout,
                 return 0;
             continue;
         }
-        if (mp__tag_dead(seen & MP__TAG_BITS)) {
+        if (mp__tag_dead(seen & MP__TAG_BITS) ||
+            (slices % ASK == ASK - 1 && mp__tag_gone(seen & MP__TAG_BITS))) {
             if (take_over(word, seen, self))
                 return -EOWNERDEAD;
             continue;
