@@ -66,6 +66,7 @@ typedef struct mp_rlock mp_rlock;
 typedef struct mp_semaphore mp_semaphore;
 typedef struct mp_event mp_event;
 typedef struct mp_condition mp_condition;
+typedef struct mp_shm mp_shm;
 
 /*
  * Errors that no errno value describes.  Their names and texts: mp_error_name(), mp_error_text().

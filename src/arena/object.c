@@ -82,14 +82,15 @@ static mp__hold *add(uint64_t offset, uint64_t serial, mp__object *o)
 mp__hold *mp__object_new(mp__object_kind kind, size_t size)
 {
     uint64_t offset;
-    int r = mp__heap_alloc(sizeof(mp__object) + size, &offset);
+    size_t total;
+    int r = mp__add(sizeof(mp__object), size, &total) ? mp__heap_alloc(total, &offset) : -ENOMEM;
     if (r < 0)
         return mp__null(r);
     mp__object *o = mp__arena_at(offset, sizeof *o + size);
     memset(o, 0, sizeof *o + size);
     uint64_t serial = atomic_fetch_add(&mp__arena_info()->serial, 1) + 1;
     o->kind = kind;
-    o->size = (uint32_t)size;
+    o->size = size;
     o->creator = mp__tag_self();
     set_bit(o, mp__tag_self());
     atomic_store(&o->serial, serial);
@@ -162,7 +163,7 @@ static mp__object *resolve(mp__object_kind kind, uint64_t offset, uint64_t seria
     mp__object *o = mp__heap_at(offset, sizeof *o);
     if (!o || !serial || mp__heap_owner(offset) != MP__BLOCK_SHARED ||
         atomic_load(&o->serial) != serial || o->kind != (uint32_t)kind ||
-        !mp__heap_at(offset, sizeof *o + o->size))
+        o->size > MP__ARENA_RESERVE || !mp__heap_at(offset, sizeof *o + (size_t)o->size))
         return NULL;
     return o;
 }

@@ -28,7 +28,8 @@ typedef enum mp__object_kind {
 
 typedef struct mp__object {
     _Atomic uint64_t serial; /* 0: not an object (yet, or any more) */
-    uint32_t kind, size;
+    uint64_t size;           /* of data */
+    uint32_t kind;
     mp__tag creator;
     _Atomic uint32_t transit;
     char name[40];

@@ -6,6 +6,8 @@
 #include "channel/connection.h"
 #include "sync/sync.h"
 
+#include <multiproc/shm.h>
+
 enum { CODE_CONNECTION = 1, CODE_FD = 2, CODE_SHARED = 16 };
 
 /* ---- connections: the place, and the directions ---- */
@@ -156,11 +158,12 @@ SHARED(RLOCK, rlock, "RLock")
 SHARED(SEMAPHORE, semaphore, "Semaphore")
 SHARED(EVENT, event, "Event")
 SHARED(CONDITION, condition, "Condition")
+SHARED(SHM, shm, "SharedMemory")
 
 static const mp__handle_ops *const shared_ops[] = {
     [MP__OBJECT_LOCK] = &lock_ops,           [MP__OBJECT_RLOCK] = &rlock_ops,
     [MP__OBJECT_SEMAPHORE] = &semaphore_ops, [MP__OBJECT_EVENT] = &event_ops,
-    [MP__OBJECT_CONDITION] = &condition_ops,
+    [MP__OBJECT_CONDITION] = &condition_ops, [MP__OBJECT_SHM] = &shm_ops,
 };
 
 static mp_value *import_shared(mp__object_kind kind, const int64_t words[2], bool from_message)

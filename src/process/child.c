@@ -43,7 +43,7 @@ static int run_target(mp__birth *birth)
 void mp__child_run(mp__birth *birth)
 {
     mp__self_born(birth);
-    if (mp__slot_live(birth->slot) < 0)
+    if (birth->args_in_memory && mp__slot_live(birth->slot) < 0) /* the others live already */
         mp__os_exit_now(1);
     watch_parent(birth);
     mp__exit_guard(birth->forked);

@@ -16,6 +16,7 @@ typedef struct payload_head {
     uint64_t size; /* of the pickle */
     uint32_t image;
     int32_t arena, control, nfds;
+    mp__slot_ref slot; /* of a child: it lives from before its arguments are read, and holds them */
     int32_t fds[MP__MAX_FDS];
 } payload_head;
 
@@ -54,8 +55,6 @@ static mp_value *describe(const mp_process *p, const mp_context *server)
         entry("daemon", mp_value_bool(p->daemon), items, &n);
         entry("orphan", mp_value_int(p->orphan), items, &n);
         entry("authkey", mp_value_bytes(p->authkey, p->authkey_size), items, &n);
-        entry("slot", mp_value_int(p->slot.index), items, &n);
-        entry("generation", mp_value_int(p->slot.generation), items, &n);
         entry("target", mp_value_str(p->target), items, &n);
         entry("args", mp_value_ref(p->args), items, &n);
     }
@@ -88,6 +87,8 @@ int mp__payload_write(const mp_process *process, const mp_context *server, int c
                          .arena = mp__arena_fd(),
                          .control = control};
     mp__pickle_plan plan;
+    if (process)
+        head.slot = process->slot;
     int r = mp__attach(attachments, life, NULL, NULL);
     mp_value *dict = r < 0 ? NULL : describe(process, server);
     if (!dict)
@@ -149,8 +150,6 @@ static void read_birth(const mp_value *dict, mp__birth *birth)
     birth->parent_pid = (pid_t)get_int(dict, "parent");
     birth->daemon = get_int(dict, "daemon") != 0;
     birth->orphan = (mp_orphan)get_int(dict, "orphan");
-    birth->slot.index = (uint32_t)get_int(dict, "slot");
-    birth->slot.generation = (uint32_t)get_int(dict, "generation");
     birth->method = (int)get_int(dict, "method");
     birth->log_level = (int)get_int(dict, "log");
     size_t size = 0;
@@ -208,11 +207,6 @@ static int read_body(int file, const payload_head *head, mp__attachments *attach
     if (r == 0 && fresh) {
         take_command_name(dict);
         r = check_program(dict);
-        if (r < 0) { /* the parent asks the slot why */
-            char text[MP__SLOT_TEXT];
-            snprintf(text, sizeof text, "%.*s", MP__SLOT_TEXT - 1, mp_error_detail());
-            mp__slot_set_failure(payload->birth.slot, text);
-        }
     }
     mp_value_free(dict);
     mp_buffer_free(bytes);
@@ -249,10 +243,15 @@ int mp__payload_read(int file, const int *fds, int nfds, mp__payload *ret_payloa
     }
     payload.birth.life = attachments.fds[0];
     attachments.fds[0] = -1;
+    if (r == 0 && payload.image == MP_IMAGE_CHILD && mp__slot_live(head.slot) < 0)
+        mp__os_exit_now(1); /* revoked: the parent does not know of this child */
     if (r == 0)
         r = read_body(file, &head, &attachments, !fds, &payload);
     mp__attachments_close(&attachments);
+    payload.birth.slot = head.slot;
     if (r == 0)
         *ret_payload = payload;
+    else if (payload.image == MP_IMAGE_CHILD) /* the parent asks the slot why */
+        mp__slot_set_failure(head.slot, *mp_error_detail() ? mp_error_detail() : mp_error_text(r));
     return r;
 }

@@ -30,6 +30,7 @@ static void describe(const mp_process *p, mp__birth *birth)
     birth->life = p->life[0];
     birth->args = mp_value_ref(p->args); /* the copied handle may be freed in the child */
     birth->forked = true;
+    birth->args_in_memory = true;
 }
 
 int mp__fork_child(mp__slot_ref slot, pid_t *ret_pid, int *ret_pidfd)
