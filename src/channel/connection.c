@@ -327,8 +327,7 @@ static int receive_by(mp_connection *c, int fd, receipt *in, mp_time timeout)
     if (budget > 0) {
         int64_t until = mp__deadline_after(start, budget < timeout ? budget : timeout);
         do {
-            for (int i = 0; i < 16; i++)
-                mp__os_relax();
+            mp__os_yield(); /* the sender may be waiting for this very processor */
             r = receive_once(fd, false, in);
         } while (r == -EAGAIN && mp__os_now() < until);
         spin_learn(c, r != -EAGAIN);

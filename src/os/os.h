@@ -22,6 +22,7 @@ MP__HIDDEN int64_t mp__os_boot_time(void); /* ns since boot */
 MP__HIDDEN int mp__os_random(void *data, size_t size);
 MP__HIDDEN int mp__os_cpu_count(void); /* affinity and control group quota; at least 1 */
 MP__HIDDEN bool mp__os_one_cpu(void);  /* this process can run on one processor only */
+MP__HIDDEN void mp__os_yield(void);    /* lets another process run that waits for this processor */
 MP__HIDDEN void mp__os_relax(void);    /* one turn of a spinning loop */
 MP__HIDDEN int mp__os_write_all(int fd, const void *data, size_t size);
 MP__HIDDEN int mp__os_exe_identity(char *ret_text, size_t size); /* of the running program's file */

@@ -42,6 +42,11 @@ int mp__os_random(void *data, size_t size)
     return 0;
 }
 
+void mp__os_yield(void)
+{
+    sched_yield();
+}
+
 void mp__os_relax(void)
 {
 #if defined(__x86_64__)
