@@ -140,6 +140,24 @@ const char *harness_repr(mp_value *value)
     return text;
 }
 
+mp_process *started(mp_process *process)
+{
+    if (!process)
+        harness_fail(__FILE__, __LINE__, "no process: %s", mp_error_detail());
+    EXPECT_OK(mp_process_start(process));
+    return process;
+}
+
+int joined(mp_process *process)
+{
+    int code = -12345;
+    EXPECT_OK(mp_process_join(process, MP_SECONDS(20)));
+    EXPECT_OK(mp_process_exit_code(process, &code));
+    EXPECT_EQ(mp_process_is_alive(process), 0);
+    mp_process_free(process);
+    return code;
+}
+
 /* ---- running ---- */
 
 typedef struct run_case {

@@ -82,6 +82,12 @@ void harness_fail(const char *file, int line, const char *fmt, ...)
 /* The repr of a value, which is taken over; valid until the next call. */
 const char *harness_repr(mp_value *value);
 
+/* Starts a process that was just made, and returns it. */
+mp_process *started(mp_process *process);
+
+/* Joins a process within 20 seconds, gives its handle back, and returns its exit code. */
+int joined(mp_process *process);
+
 /* Open descriptors of this process. */
 int harness_count_fds(void);
 

@@ -9,23 +9,6 @@
 #define SECONDS MP_SECONDS(20)
 #define IN mp_get_context(method)
 
-static mp_process *started(mp_process *p)
-{
-    if (!p)
-        harness_fail(__FILE__, __LINE__, "no process: %s", mp_error_detail());
-    EXPECT_OK(mp_process_start(p));
-    return p;
-}
-
-static int joined(mp_process *p)
-{
-    int code = -12345;
-    EXPECT_OK(mp_process_join(p, SECONDS));
-    EXPECT_OK(mp_process_exit_code(p, &code));
-    mp_process_free(p);
-    return code;
-}
-
 /* ---- lock ---- */
 
 TEST(lock_basics)

@@ -8,17 +8,6 @@
 #define SECONDS MP_SECONDS(20)
 #define IN mp_get_context(method)
 
-static int run(mp_process *p)
-{
-    int code = -12345;
-    EXPECT(p);
-    EXPECT_OK(mp_process_start(p));
-    EXPECT_OK(mp_process_join(p, SECONDS));
-    EXPECT_OK(mp_process_exit_code(p, &code));
-    mp_process_free(p);
-    return code;
-}
-
 static uint64_t bytes_in_use(void)
 {
     uint64_t bytes = 0;
@@ -105,7 +94,7 @@ TEST_METHODS(a_block_outlives_its_maker)
         mp_value *v;
         mp_shm *s;
         EXPECT_OK(mp_pipe(0, &a, &b));
-        EXPECT_EQ(run(MP_PROCESS_IN(IN, make_and_send, b, die)), die ? -SIGKILL : 0);
+        EXPECT_EQ(joined(started(MP_PROCESS_IN(IN, make_and_send, b, die))), die ? -SIGKILL : 0);
         EXPECT_OK(mp_connection_recv(a, &v, SECONDS));
         EXPECT_OK(mp_value_get_shm(v, &s));
         EXPECT_STR(mp_shm_data(s), "made by a child");
@@ -133,7 +122,7 @@ TEST_METHODS(what_the_dead_alone_held_is_given_back)
     mp_shm *s = mp_shm_new(5000);
     uint64_t with = bytes_in_use();
     for (int i = 0; i < 10; i++)
-        EXPECT_EQ(run(MP_PROCESS_IN(IN, hold_and_die, s)), -SIGKILL);
+        EXPECT_EQ(joined(started(MP_PROCESS_IN(IN, hold_and_die, s))), -SIGKILL);
     EXPECT_EQ(bytes_in_use(), with);
     EXPECT_EQ(*(char *)mp_shm_data(s), 1);
     mp_shm_free(s);
