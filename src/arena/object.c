@@ -247,5 +247,5 @@ void mp__objects_in_parent(void)
 
 void mp__objects_in_child(void)
 {
-    pthread_mutex_init(&lock, NULL);
+    pthread_mutex_unlock(&lock); /* this thread took it before the fork */
 }

@@ -142,7 +142,7 @@ static void in_child(void)
     mp__list_reset(&f->children);
     for (mp__list *n = f->contexts.next; n != &f->contexts; n = n->next)
         forget_server(MP__CONTAINER(n, mp_context, node));
-    pthread_mutex_init(&f->lock, NULL);
+    pthread_mutex_unlock(&f->lock); /* this thread took it before the fork */
     pthread_mutex_init(&self.lock, NULL);
     pthread_mutex_init(&parent.lock, NULL);
     mp__objects_in_child();
