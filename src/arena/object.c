@@ -106,13 +106,6 @@ mp__hold *mp__object_new(mp__object_kind kind, size_t size)
     return h;
 }
 
-void mp__hold_ref(mp__hold *hold)
-{
-    pthread_mutex_lock(&lock);
-    hold->refs++;
-    pthread_mutex_unlock(&lock);
-}
-
 void mp__hold_free(mp__hold *hold)
 {
     pthread_mutex_lock(&lock);

@@ -43,7 +43,6 @@ typedef struct mp__hold mp__hold;
 /* A new object with `size` bytes of zeroed data, held by this process; NULL with errno. */
 MP__HIDDEN mp__hold *mp__object_new(mp__object_kind kind, size_t size);
 
-MP__HIDDEN void mp__hold_ref(mp__hold *hold);
 MP__HIDDEN void mp__hold_free(mp__hold *hold);
 MP__HIDDEN void *mp__hold_data(const mp__hold *hold); /* stays where it is while it is held */
 MP__HIDDEN mp__object *mp__hold_object(const mp__hold *hold);

@@ -10,11 +10,6 @@
 #define ASK 32   /* slices between two questions to the system about the owner */
 #define SPINS 60 /* looks at a held lock before sleeping; then a wake-up costs more than they do */
 
-int mp__word_sleep(_Atomic uint32_t *word, uint32_t seen, mp_time slice)
-{
-    return mp__os_futex_wait(word, seen, slice);
-}
-
 /* The lock as `seen` was found to be a dead owner's: true when it is ours now. */
 static bool take_over(_Atomic uint32_t *word, uint32_t seen, mp__tag self)
 {
@@ -60,8 +55,8 @@ static int lock_slowly(_Atomic uint32_t *word, mp__tag self, mp_time timeout,
             !atomic_compare_exchange_strong(word, &seen, seen | MP__LOCK_WAITERS))
             continue;
         mine = self | MP__LOCK_WAITERS;
-        int r = mp__word_sleep(word, seen | MP__LOCK_WAITERS,
-                               left < MP__LOCK_SLICE ? left : MP__LOCK_SLICE);
+        int r = mp__os_futex_wait(word, seen | MP__LOCK_WAITERS,
+                                  left < MP__LOCK_SLICE ? left : MP__LOCK_SLICE);
         if (r == -EINTR && interruptible && atomic_load(interruptible))
             return r;
     }

@@ -25,7 +25,4 @@ MP__HIDDEN int mp__word_lock(_Atomic uint32_t *word, mp_time timeout,
 /* Gives it back, whoever holds it; -EPERM when nobody does. */
 MP__HIDDEN int mp__word_unlock(_Atomic uint32_t *word);
 
-/* Sleeps while *word is `seen`, at most `slice`; for the other waits of the arena. */
-MP__HIDDEN int mp__word_sleep(_Atomic uint32_t *word, uint32_t seen, mp_time slice);
-
 #endif

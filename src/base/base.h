@@ -188,11 +188,6 @@ static inline void mp__list_remove(mp__list *node)
     mp__list_reset(node);
 }
 
-static inline bool mp__list_empty(const mp__list *head)
-{
-    return head->next == head;
-}
-
 /* ---- log ---- */
 
 MP__HIDDEN int mp__log_stderr_level(void); /* 0: it does not go there */

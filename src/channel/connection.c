@@ -3,10 +3,10 @@
  * Owns mp_connection: one end of a pipe, over a packet socket.
  *
  *   state   one 64-bit word: fork count (32 bits), closed (1), threads inside (31).  Whoever brings
- * it to "closed, none inside" closes the descriptor; so nobody uses a descriptor number that was
- * closed and given to another file.  A forked child sees by the fork count that the threads inside
- * are its parent's, and starts from none. kept    messages that did not fit the caller's buffer,
- * newest last; usually empty.
+ *           it to "closed, none inside" closes the descriptor; so nobody uses a descriptor number
+ *           that was closed and given to another file.  A forked child sees by the fork count that
+ *           the threads inside are its parent's, and starts from none.
+ *   kept    messages that did not fit the caller's buffer, the oldest first; usually none.
  *
  * No lock.  Nothing is shared with other processes but the socket, so one that is killed inside
  * leaves a whole packet or none (message.h).

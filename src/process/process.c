@@ -276,8 +276,7 @@ int mp_process_start(mp_process *process)
     if (r == 0)
         r = mp__value_check_handles(process->args);
     if (r == 0)
-        process->state =
-            MP__STATE_STARTING; /* the launch may take long: others must not wait for it */
+        process->state = MP__STATE_STARTING; /* may take long: others must not wait for it */
     pthread_mutex_unlock(&process->lock);
     if (r < 0)
         return r;
@@ -393,30 +392,36 @@ static int check_started(const mp_process *p)
                : 0;
 }
 
-/* The state of this process's own handle: started and not closed, or why not. */
-static int check_child(mp_process *p)
+/* Locks this process's own handle if it is started and not closed. */
+static int lock_started(mp_process *p)
 {
     int r = lock_own(p);
     if (r < 0)
         return r;
     r = check_started(p);
-    pthread_mutex_unlock(&p->lock);
+    if (r < 0)
+        pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
+static int check_child(mp_process *p)
+{
+    int r = lock_started(p);
+    if (r == 0)
+        pthread_mutex_unlock(&p->lock);
     return r;
 }
 
 /* The pidfd, which stays open while there are waiters. */
 static int begin_wait(mp_process *p, int *ret_fd)
 {
-    int r = lock_own(p);
+    int r = lock_started(p);
     if (r < 0)
         return r;
-    r = check_started(p);
-    if (r == 0) {
-        p->waiters++;
-        *ret_fd = p->pidfd;
-    }
+    p->waiters++;
+    *ret_fd = p->pidfd;
     pthread_mutex_unlock(&p->lock);
-    return r;
+    return 0;
 }
 
 static void end_wait(mp_process *p)
@@ -518,15 +523,14 @@ static int send_signal(mp_process *p, int signal)
     mp__clear_detail();
     if (p->relation != MP__RELATION_CHILD)
         return mp__fail(MP_EFOREIGN, "process '%s' is not a child of this process", p->name);
-    int r = lock_own(p);
+    int r = lock_started(p);
     if (r < 0)
         return r;
-    r = check_started(p);
-    if (r == 0 && p->state == MP__STATE_STARTED)
+    if (p->state == MP__STATE_STARTED)
         r = mp__os_signal(p->pidfd, signal);
     pthread_mutex_unlock(&p->lock);
-    return r == -ESRCH || r == -EBADF ? 0
-                                      : r; /* EBADF: the sentinel of one that was gone at once */
+    /* EBADF: the sentinel of one that was gone at once. */
+    return r == -ESRCH || r == -EBADF ? 0 : r;
 }
 
 int mp_process_terminate(mp_process *process)

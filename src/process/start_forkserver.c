@@ -97,8 +97,8 @@ int mp_context_stop(mp_context *context)
 int mp_context_server_pid(mp_context *context)
 {
     MP__CHECK(mp__is(context, MP__MAGIC_CONTEXT));
-    pthread_mutex_lock(
-        &mp__family_state.lock); /* not the context's: a start may hold that for long */
+    /* Not the context's lock: a start may hold that for long. */
+    pthread_mutex_lock(&mp__family_state.lock);
     int pid = context->server.control >= 0 && context->server.pid > 0 ? (int)context->server.pid
                                                                       : MP_ENOTSTARTED;
     pthread_mutex_unlock(&mp__family_state.lock);
@@ -158,8 +158,8 @@ static int after_death(mp_process *p)
 {
     mp__slot_ref old = p->slot;
     if (mp__slot_advance(old, MP__SLOT_REVOKED)) {
-        int r =
-            mp__slot_claim(p->name, &p->slot); /* another one: a late child may look at the old */
+        /* Another one, before the old is free: a late child may still look at that. */
+        int r = mp__slot_claim(p->name, &p->slot);
         mp__slot_free(old);
         if (r < 0)
             p->slot = (mp__slot_ref){0};

@@ -55,6 +55,6 @@ int mp__sync_wait(_Atomic uint32_t *word, uint32_t seen, mp__deadline deadline)
     mp_time left = MP_FOREVER;
     if (deadline != MP__NEVER && !(left = mp__deadline_left(deadline, mp__os_now())))
         return -ETIMEDOUT;
-    int r = mp__word_sleep(word, seen, left < MP__WAIT_SLICE ? left : MP__WAIT_SLICE);
+    int r = mp__os_futex_wait(word, seen, left < MP__WAIT_SLICE ? left : MP__WAIT_SLICE);
     return r == -EINTR && atomic_load(&mp__interruptible) ? r : 0;
 }

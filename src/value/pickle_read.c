@@ -5,10 +5,10 @@
  *   - Nothing is imported or called.  The two names that Python's protocol 2 needs for bytes
  *     (_codecs.encode and __builtin__.bytes) are recognised as such and make bytes, here.
  *   - No length is believed before the bytes behind it are there, and what a value takes in memory
- * is counted against the limit.
+ *     is counted against the limit.
  *   - Containers can be extended while they are being read, so a pickle can tie a knot or share one
  *     part a million times.  finish() walks the result once: a knot is refused, depth and the
- * number of items (shared ones counted each time) are bounded, and dicts get their index.
+ *     number of items (shared ones counted each time) are bounded, and dicts get their index.
  *
  * Process-local.
  */

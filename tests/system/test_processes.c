@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "arena/slot.h"
 #include "harness.h"
 
 #define SECONDS MP_SECONDS(20)
@@ -1006,12 +1007,14 @@ TEST_METHODS(many_cycles_leave_nothing)
     for (int i = 0; i < 5; i++)
         EXPECT_EQ(joined(started(MP_PROCESS_IN(IN, exit_with, 1))), 1);
     int before = harness_count_fds();
+    unsigned slots = mp__slot_used();
     for (int i = 0; i < 200; i++) {
         mp_process *p = started(MP_PROCESS_IN(IN, wait_for_ever));
         EXPECT_OK(mp_process_kill(p));
         EXPECT_EQ(joined(p), -SIGKILL);
     }
     EXPECT_EQ(harness_count_fds(), before);
+    EXPECT_EQ(mp__slot_used(), slots);
 }
 
 /* ---- found by attack ---- */
