@@ -9,6 +9,7 @@
 #include <multiproc/context.h>
 #include <multiproc/host.h>
 #include <multiproc/process.h>
+#include <multiproc/queue.h>
 #include <multiproc/shm.h>
 #include <multiproc/sync.h>
 #include <multiproc/typed.h>

@@ -66,6 +66,8 @@ typedef struct mp_rlock mp_rlock;
 typedef struct mp_semaphore mp_semaphore;
 typedef struct mp_event mp_event;
 typedef struct mp_condition mp_condition;
+typedef struct mp_barrier mp_barrier;
+typedef struct mp_queue mp_queue;
 typedef struct mp_shm mp_shm;
 
 /*
@@ -88,6 +90,7 @@ typedef struct mp_shm mp_shm;
 #define MP_ESTARTUP (-4110)    /* the child ended before it could run its target */
 #define MP_ECHANGED (-4111)    /* the child runs another program or library than its parent */
 #define MP_EDIRECTION (-4112)  /* sending on a receive-only end, or the other way round */
+#define MP_EBROKEN (-4113)     /* the barrier is broken */
 
 /** The name of an error: "MP_EOF", "ETIMEDOUT"; "unknown" when there is none.  Never NULL. */
 MULTIPROC_API const char *mp_error_name(int error);

@@ -112,27 +112,39 @@ MULTIPROC_API int mp_value_get_connection(const mp_value *value, mp_connection *
 
 /* ---- waiting on many ------------------------------------------------------------------------- */
 
-/** One thing to wait for.  Made by the macros below; `ready` is set by mp_wait(). */
+/** One thing to wait for.  Made by the macros below, for one kind; `ready` is set by mp_wait(). */
 typedef struct mp_waitable {
-    mp_connection *connection; /* or NULL */
-    int fd;                    /* used when there is no connection */
-    int ready; /* 1: a receive, a read or a join would not wait; or an error is there */
+    mp_connection *connection;
+    mp_queue *queue;
+    mp_event *event;
+    int fd;    /* used when there is none of them */
+    int ready; /* 1: a receive, a get, a wait, a read or a join would not wait; or an error is there */
 } mp_waitable;
 
-#define MP_WAIT_CONNECTION(c) \
-    {                         \
-        (c), -1, 0            \
+#define MP_WAIT_CONNECTION(c)  \
+    {                          \
+        (c), NULL, NULL, -1, 0 \
     }
-#define MP_WAIT_FD(fd) \
-    {                  \
-        NULL, (fd), 0  \
+#define MP_WAIT_QUEUE(q)       \
+    {                          \
+        NULL, (q), NULL, -1, 0 \
+    }
+#define MP_WAIT_EVENT(e)       \
+    {                          \
+        NULL, NULL, (e), -1, 0 \
+    }
+#define MP_WAIT_FD(fd)            \
+    {                             \
+        NULL, NULL, NULL, (fd), 0 \
     }
 #define MP_WAIT_PROCESS(p) MP_WAIT_FD(mp_process_sentinel(p))
 
 /**
  * Waits until at least one of n things is ready, sets `ready` in each, and returns how many are; 0
- * after the timeout.  With n = 0 it waits for the timeout.  MP_ECLOSED for a closed connection,
- * -EBADF for a descriptor that is not open, -EINVAL for more than 65536 things, -ENOMEM.
+ * after the timeout.  With n = 0 it waits for the timeout.  A queue is ready when there is an item or it
+ * was shut down, an event when it is set.  MP_ECLOSED for a closed connection or queue, -EBADF for a
+ * descriptor that is not open, -EINVAL for more than 65536 things, -ENOMEM; with queues or events also
+ * -EMFILE, -ENFILE, and -EAGAIN when 16 processes wait in this way for one of them.
  */
 MULTIPROC_API int mp_wait(mp_waitable *items, size_t n, mp_time timeout);
 

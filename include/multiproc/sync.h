@@ -160,6 +160,50 @@ MULTIPROC_API mp_condition *mp_condition_ref(mp_condition *condition);
 /** Gives a reference back. */
 MULTIPROC_API void mp_condition_free(mp_condition *condition);
 
+/* ---- barrier --------------------------------------------------------------------------------- */
+
+/** The most parties that a barrier can have. */
+#define MP_BARRIER_PARTIES 4095
+
+/**
+ * A place where `parties` threads or processes wait for each other, again and again.  NULL with EINVAL for
+ * none or too many parties, ENOMEM, EAGAIN.
+ *
+ * A barrier that is broken stays so, and all that wait or will wait are told, until it is reset.  It breaks
+ * when somebody's time is up or it is aborted, when an action fails, and when a party is killed: a
+ * process that waits at it, has waited at it before, or was given it as an argument when it was started,
+ * and that did not end with the exit code 0.
+ */
+MULTIPROC_API mp_barrier *mp_barrier_new(unsigned parties);
+
+/**
+ * Waits until all have come.  Returns a number from 0 to parties - 1, another one for each of them;
+ * MP_EBROKEN; -ETIMEDOUT, and the barrier is broken.
+ */
+MULTIPROC_API int mp_barrier_wait(mp_barrier *barrier, mp_time timeout);
+
+/** The same; whoever comes last calls `action(data)` before all go on.  An action that returns other than
+ *  0 breaks the barrier, and its caller gets what it returned if that is negative, else MP_EBROKEN. */
+MULTIPROC_API int mp_barrier_wait_with(mp_barrier *barrier, int (*action)(void *data), void *data,
+                                       mp_time timeout);
+
+/** As new: whoever waits gets MP_EBROKEN, the next ones start from none. */
+MULTIPROC_API int mp_barrier_reset(mp_barrier *barrier);
+
+/** Breaks it. */
+MULTIPROC_API int mp_barrier_abort(mp_barrier *barrier);
+
+/** How many it is for; how many wait at this moment; 1 when it is broken. */
+MULTIPROC_API int mp_barrier_parties(const mp_barrier *barrier);
+MULTIPROC_API int mp_barrier_waiting(const mp_barrier *barrier);
+MULTIPROC_API int mp_barrier_broken(const mp_barrier *barrier);
+
+/** One more reference to the same handle; returns it. */
+MULTIPROC_API mp_barrier *mp_barrier_ref(mp_barrier *barrier);
+
+/** Gives a reference back. */
+MULTIPROC_API void mp_barrier_free(mp_barrier *barrier);
+
 /* ---- as values ------------------------------------------------------------------------------- */
 
 /* Each as a value, to pass as an argument or in a message, with a reference of its own; and back,
@@ -169,11 +213,13 @@ MULTIPROC_API mp_value *mp_value_rlock(mp_rlock *lock);
 MULTIPROC_API mp_value *mp_value_semaphore(mp_semaphore *semaphore);
 MULTIPROC_API mp_value *mp_value_event(mp_event *event);
 MULTIPROC_API mp_value *mp_value_condition(mp_condition *condition);
+MULTIPROC_API mp_value *mp_value_barrier(mp_barrier *barrier);
 MULTIPROC_API int mp_value_get_lock(const mp_value *value, mp_lock **ret_lock);
 MULTIPROC_API int mp_value_get_rlock(const mp_value *value, mp_rlock **ret_lock);
 MULTIPROC_API int mp_value_get_semaphore(const mp_value *value, mp_semaphore **ret_semaphore);
 MULTIPROC_API int mp_value_get_event(const mp_value *value, mp_event **ret_event);
 MULTIPROC_API int mp_value_get_condition(const mp_value *value, mp_condition **ret_condition);
+MULTIPROC_API int mp_value_get_barrier(const mp_value *value, mp_barrier **ret_barrier);
 
 MULTIPROC_END
 

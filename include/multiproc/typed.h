@@ -14,7 +14,7 @@
  * int 1; write (bool)1 or mp_value_bool(1) where the receiver is to see True.
  *
  * Parameter types: the integer types, bool, float, double, const char * and char *, mp_value *,
- * mp_connection *, and the pointers of sync.h and shm.h.  What a target receives is borrowed from its arguments: a connection, a string
+ * mp_connection *, and the pointers of sync.h, queue.h and shm.h.  What a target receives is borrowed from its arguments: a connection, a string
  * or a value parameter lives as long as the call.
  */
 #ifndef MULTIPROC_TYPED_H
@@ -23,6 +23,7 @@
 #include <multiproc/base.h>
 #include <multiproc/connection.h>
 #include <multiproc/process.h>
+#include <multiproc/queue.h>
 #include <multiproc/shm.h>
 #include <multiproc/sync.h>
 #include <multiproc/value.h>
@@ -163,6 +164,8 @@ static inline int mp__get_value(const mp_value *v, mp_value **ret)
     X(semaphore)            \
     X(event)                \
     X(condition)            \
+    X(barrier)              \
+    X(queue)                \
     X(shm)
 
 #define MP__DEFINE_OBJECT(name)                                          \

@@ -19,6 +19,7 @@ struct mp__hold {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static mp__list holds = MP__LIST_INIT(holds);
+static mp__list block_holds = MP__LIST_INIT(block_holds); /* of these there may be many */
 
 /* ---- holders ---- */
 
@@ -26,6 +27,13 @@ static void set_bit(mp__object *o, mp__tag tag)
 {
     uint32_t i = mp__tag_index(tag);
     atomic_fetch_or(&o->holders[i / 64], UINT64_C(1) << i % 64);
+    atomic_fetch_add(&o->moves, 1);
+}
+
+static void add_transit(mp__object *o)
+{
+    atomic_fetch_add(&o->transit, 1);
+    atomic_fetch_add(&o->moves, 1);
 }
 
 static void clear_bit(mp__object *o, mp__tag tag)
@@ -34,27 +42,46 @@ static void clear_bit(mp__object *o, mp__tag tag)
     atomic_fetch_and(&o->holders[i / 64], ~(UINT64_C(1) << i % 64));
 }
 
+/*
+ * True when somebody holds it.  An object is handed on by adding the new hold, counting `moves`, and then
+ * dropping the old one; so whoever passed over a hold before it was added finds `moves` changed by the
+ * time the old one is gone, and looks again.
+ */
 static bool is_held(mp__object *o)
 {
-    if (atomic_load(&o->transit))
-        return true;
-    for (size_t i = 0; i < MP__COUNT_OF(o->holders); i++)
-        if (atomic_load(&o->holders[i]))
+    uint32_t moves;
+    do {
+        moves = atomic_load(&o->moves);
+        if (atomic_load(&o->transit))
             return true;
+        for (size_t i = 0; i < MP__COUNT_OF(o->holders); i++)
+            if (atomic_load(&o->holders[i]))
+                return true;
+    } while (moves != atomic_load(&o->moves));
     return false;
 }
+
+static void (*on_death[MP__OBJECT_KINDS])(mp__object *, mp__tag);
+static void (*on_free[MP__OBJECT_KINDS])(mp__object *);
 
 /* What stands in place of the serial number while a process frees the object: if it dies meanwhile, its
  * burial goes on, and nobody else touches the block. */
 #define FREED_BY(tag) (UINT64_C(1) << 63 | (tag))
 
-/* Frees it if nobody holds it.  Several processes may find that at once; one of them frees. */
+/* Frees it if its serial number is still `seen`: several processes may want to, one of them does. */
+static void free_as(mp__object *o, uint64_t offset, uint64_t seen)
+{
+    if (!atomic_compare_exchange_strong(&o->serial, &seen, FREED_BY(mp__tag_self())))
+        return;
+    if (o->kind < MP__OBJECT_KINDS && on_free[o->kind])
+        on_free[o->kind](o);
+    mp__heap_free(offset);
+}
+
 static void free_if_unheld(mp__object *o, uint64_t offset, uint64_t serial)
 {
-    if (is_held(o) ||
-        !atomic_compare_exchange_strong(&o->serial, &serial, FREED_BY(mp__tag_self())))
-        return;
-    mp__heap_free(offset);
+    if (!is_held(o))
+        free_as(o, offset, serial);
 }
 
 /* ---- this process's holds ---- */
@@ -75,7 +102,7 @@ static mp__hold *add(uint64_t offset, uint64_t serial, mp__object *o)
     if (!h)
         return mp__null(-ENOMEM);
     *h = (mp__hold){.refs = 1, .offset = offset, .serial = serial, .object = o};
-    mp__list_append(&holds, &h->node);
+    mp__list_append(o->kind == MP__OBJECT_BLOCK ? &block_holds : &holds, &h->node);
     return h;
 }
 
@@ -87,7 +114,7 @@ mp__hold *mp__object_new(mp__object_kind kind, size_t size)
     if (r < 0)
         return mp__null(r);
     mp__object *o = mp__arena_at(offset, sizeof *o + size);
-    memset(o, 0, sizeof *o + size);
+    memset(o, 0, sizeof *o + (kind == MP__OBJECT_BLOCK ? 0 : size));
     uint64_t serial = atomic_fetch_add(&mp__arena_info()->serial, 1) + 1;
     o->kind = kind;
     o->size = size;
@@ -113,11 +140,20 @@ void mp__hold_free(mp__hold *hold)
     if (last) {
         mp__list_remove(&hold->node);
         clear_bit(hold->object, mp__tag_self());
-        free_if_unheld(hold->object, hold->offset, hold->serial);
     }
     pthread_mutex_unlock(&lock);
-    if (last)
+    if (last) {
+        free_if_unheld(hold->object, hold->offset, hold->serial);
         free(hold);
+    }
+}
+
+mp__hold *mp__hold_again(mp__hold *hold)
+{
+    pthread_mutex_lock(&lock);
+    hold->refs++;
+    pthread_mutex_unlock(&lock);
+    return hold;
 }
 
 void *mp__hold_data(const mp__hold *hold)
@@ -130,6 +166,12 @@ mp__object *mp__hold_object(const mp__hold *hold)
     return hold->object;
 }
 
+void mp__hold_words(const mp__hold *hold, int64_t ret_words[2])
+{
+    ret_words[0] = (int64_t)hold->offset;
+    ret_words[1] = (int64_t)hold->serial;
+}
+
 /* ---- handing on ---- */
 
 void mp__hold_give(mp__hold *hold, mp__tag to, int64_t ret_words[2])
@@ -137,9 +179,8 @@ void mp__hold_give(mp__hold *hold, mp__tag to, int64_t ret_words[2])
     if (to)
         set_bit(hold->object, to);
     else
-        atomic_fetch_add(&hold->object->transit, 1);
-    ret_words[0] = (int64_t)hold->offset;
-    ret_words[1] = (int64_t)hold->serial;
+        add_transit(hold->object);
+    mp__hold_words(hold, ret_words);
 }
 
 void mp__hold_take_back(mp__hold *hold, mp__tag from)
@@ -150,9 +191,9 @@ void mp__hold_take_back(mp__hold *hold, mp__tag from)
         atomic_fetch_sub(&hold->object->transit, 1);
 }
 
-/* The object that the words name, if it is one that somebody holds. */
-static mp__object *resolve(mp__object_kind kind, uint64_t offset, uint64_t serial)
+mp__object *mp__object_at(mp__object_kind kind, const int64_t words[2])
 {
+    uint64_t offset = (uint64_t)words[0], serial = (uint64_t)words[1];
     mp__object *o = mp__heap_at(offset, sizeof *o);
     if (!o || !serial || mp__heap_owner(offset) != MP__BLOCK_SHARED ||
         atomic_load(&o->serial) != serial || o->kind != (uint32_t)kind ||
@@ -161,15 +202,24 @@ static mp__object *resolve(mp__object_kind kind, uint64_t offset, uint64_t seria
     return o;
 }
 
+void mp__object_arrived(mp__object_kind kind, const int64_t words[2])
+{
+    mp__object *o = mp__object_at(kind, words);
+    if (!o || !atomic_load(&o->transit))
+        return;
+    atomic_fetch_sub(&o->transit, 1);
+    free_if_unheld(o, (uint64_t)words[0], (uint64_t)words[1]);
+}
+
 mp__hold *mp__hold_receive(mp__object_kind kind, const int64_t words[2], bool from_message)
 {
     uint64_t offset = (uint64_t)words[0], serial = (uint64_t)words[1];
-    mp__object *o = mp__tag_self() ? resolve(kind, offset, serial) : NULL;
+    mp__object *o = mp__tag_self() ? mp__object_at(kind, words) : NULL;
     if (!o)
         return mp__null(mp__fail(MP_EFOREIGN, "the handle is of an object that is gone, or of "
                                               "another family"));
     pthread_mutex_lock(&lock);
-    mp__hold *h = find(offset, serial);
+    mp__hold *h = kind == MP__OBJECT_BLOCK ? NULL : find(offset, serial); /* a block comes once */
     if (h) {
         h->refs++;
     } else {
@@ -192,12 +242,12 @@ void mp__holds_give_all(mp__tag to)
     pthread_mutex_lock(&lock);
     for (mp__list *n = holds.next; n != &holds; n = n->next)
         set_bit(MP__CONTAINER(n, mp__hold, node)->object, to);
+    for (mp__list *n = block_holds.next; n != &block_holds; n = n->next)
+        set_bit(MP__CONTAINER(n, mp__hold, node)->object, to);
     pthread_mutex_unlock(&lock);
 }
 
 /* ---- death ---- */
-
-static void (*on_death[MP__OBJECT_KINDS])(mp__object *, mp__tag);
 
 void mp__object_on_death(mp__object_kind kind, void (*fn)(mp__object *, mp__tag))
 {
@@ -212,13 +262,18 @@ static void bury_in(void *context, uint64_t offset, size_t size)
     if (!serial || size < sizeof *o)
         return;
     if (serial == FREED_BY(tag))
-        mp__heap_free(offset);
+        free_as(o, offset, serial);
     if (serial >> 63)
         return;
     if (o->kind < MP__OBJECT_KINDS && on_death[o->kind])
         on_death[o->kind](o, tag);
     clear_bit(o, tag);
     free_if_unheld(o, offset, serial);
+}
+
+void mp__object_on_free(mp__object_kind kind, void (*fn)(mp__object *))
+{
+    on_free[kind] = fn;
 }
 
 void mp__objects_bury(mp__tag tag)

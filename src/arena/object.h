@@ -23,7 +23,9 @@ typedef enum mp__object_kind {
     MP__OBJECT_CONDITION = 5,
     MP__OBJECT_BARRIER = 6,
     MP__OBJECT_SHM = 7,
-    MP__OBJECT_KINDS = 8
+    MP__OBJECT_QUEUE = 8,
+    MP__OBJECT_BLOCK = 9, /* a segment or a large item of a queue */
+    MP__OBJECT_KINDS = 10
 } mp__object_kind;
 
 typedef struct mp__object {
@@ -32,6 +34,8 @@ typedef struct mp__object {
     uint32_t kind;
     mp__tag creator;
     _Atomic uint32_t transit;
+    _Atomic uint32_t moves; /* holds that were ever added: see is_held() */
+    uint32_t reserved;
     char name[40];
     _Atomic uint64_t holders[MP__SLOT_COUNT / 64];
     _Alignas(64) char data[];
@@ -40,12 +44,16 @@ typedef struct mp__object {
 /* A process's hold of an object: one for each object and process, counted. */
 typedef struct mp__hold mp__hold;
 
-/* A new object with `size` bytes of zeroed data, held by this process; NULL with errno. */
+/* A new object with `size` bytes of zeroed data, held by this process; NULL with errno.  The data of a
+ * BLOCK are not zeroed. */
 MP__HIDDEN mp__hold *mp__object_new(mp__object_kind kind, size_t size);
 
 MP__HIDDEN void mp__hold_free(mp__hold *hold);
 MP__HIDDEN void *mp__hold_data(const mp__hold *hold); /* stays where it is while it is held */
 MP__HIDDEN mp__object *mp__hold_object(const mp__hold *hold);
+MP__HIDDEN mp__hold *mp__hold_again(mp__hold *hold); /* counted; returns it */
+/* How others refer to the object. */
+MP__HIDDEN void mp__hold_words(const mp__hold *hold, int64_t ret_words[2]);
 
 /* Hands it to the process of that tag, before it starts; or, with 0, into a message. */
 MP__HIDDEN void mp__hold_give(mp__hold *hold, mp__tag to, int64_t ret_words[2]);
@@ -55,11 +63,21 @@ MP__HIDDEN void mp__hold_take_back(mp__hold *hold, mp__tag from);
 MP__HIDDEN mp__hold *mp__hold_receive(mp__object_kind kind, const int64_t words[2],
                                       bool from_message);
 
+/* The object that the words name, if it is one that somebody holds; NULL otherwise. */
+MP__HIDDEN mp__object *mp__object_at(mp__object_kind kind, const int64_t words[2]);
+
+/* One reference in a message less: its receiver holds the object itself, or there is none. */
+MP__HIDDEN void mp__object_arrived(mp__object_kind kind, const int64_t words[2]);
+
 /* Hands all that this process holds to a child that is about to be forked. */
 MP__HIDDEN void mp__holds_give_all(mp__tag to);
 
 /* What a kind does for objects in which a dead process may stand; called for each of them. */
 MP__HIDDEN void mp__object_on_death(mp__object_kind kind, void (*fn)(mp__object *, mp__tag));
+
+/* What a kind gives back before an object that nobody holds is freed; called again from the start if
+ * the process that did it was killed. */
+MP__HIDDEN void mp__object_on_free(mp__object_kind kind, void (*fn)(mp__object *));
 
 /* A process is dead: it holds nothing any more. */
 MP__HIDDEN void mp__objects_bury(mp__tag tag);

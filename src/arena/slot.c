@@ -170,6 +170,19 @@ uint32_t mp__tag_pid(mp__tag tag)
                : 0;
 }
 
+mp__tag mp__tag_at(uint32_t index)
+{
+    mp__slot *s = slot_at(index);
+    uint64_t word = s ? atomic_load(&s->word) : 0;
+    return STATE(word) == MP__SLOT_FREE ? 0 : mp__tag_of((mp__slot_ref){index, GENERATION(word)});
+}
+
+bool mp__tag_failed(mp__tag tag)
+{
+    mp__slot *s = slot_at(mp__tag_index(tag));
+    return s && !(atomic_load(&s->has_exit) && atomic_load(&s->exit_code) == 0);
+}
+
 int mp__slot_live(mp__slot_ref ref)
 {
     mp__slot *s = mp__slot_get(ref);

@@ -97,6 +97,12 @@ MP__HIDDEN mp__tag mp__tag_self(void);
 
 MP__HIDDEN uint32_t mp__tag_pid(mp__tag tag); /* 0 when there is no such process */
 
+/* The tag of the process in the slot at that index; 0 when it is free. */
+MP__HIDDEN mp__tag mp__tag_at(uint32_t index);
+
+/* True when a dead process did not end with the exit code 0. */
+MP__HIDDEN bool mp__tag_failed(mp__tag tag);
+
 /* By a child that was given a slot: it is alive from now on. */
 MP__HIDDEN int mp__slot_live(mp__slot_ref ref);
 

@@ -11,6 +11,7 @@ static _Atomic long armed;  /* fail when the counter reaches this; 0: disarmed *
 static _Atomic long passed; /* since arming */
 static int armed_error;
 static const char *_Atomic hit;
+_Atomic int mp__planted;
 
 void mp__fault_arm(long nth, int error)
 {

@@ -26,8 +26,19 @@ MULTIPROC_API int mp__fault_next(const char *name);
             return -mp__fault_error;                \
     } while (0)
 
+/* A planted error, which the harnesses of the tests must find. */
+typedef enum mp__planted_error {
+    MP__PLANT_NOTHING = 0,
+    MP__PLANT_LOST_WAKE = 1,    /* a put that forgets to wake */
+    MP__PLANT_EARLY_COMMIT = 2, /* a put that commits before it has copied */
+    MP__PLANT_LEAK = 3          /* a takeover that forgets what was on its way */
+} mp__planted_error;
+MULTIPROC_API extern _Atomic int mp__planted;
+#define MP__PLANTED(error) (atomic_load(&mp__planted) == MP__PLANT_##error)
+
 #else
 
+#define MP__PLANTED(error) false
 #define MP__FAULT(name) ((void)0)
 #define mp__fault_disarm() ((void)0)
 

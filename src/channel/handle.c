@@ -6,6 +6,7 @@
 #include "channel/connection.h"
 #include "sync/sync.h"
 
+#include <multiproc/queue.h>
 #include <multiproc/shm.h>
 
 enum { CODE_CONNECTION = 1, CODE_FD = 2, CODE_SHARED = 16 };
@@ -24,8 +25,9 @@ static void connection_release(void *object, uint32_t to, bool delivered)
     mp__connection_leave(object);
 }
 
-static int connection_check(void *object)
+static int connection_give(void *object, uint32_t to)
 {
+    (void)to;
     return mp_connection_closed(object)
                ? mp__fail(MP_ECLOSED, "a connection among the arguments is closed")
                : 0;
@@ -45,7 +47,7 @@ static int connection_export(void *object, mp__attachments *attachments, int64_t
 }
 
 static const mp__handle_ops connection_ops = {"Connection", CODE_CONNECTION, connection_free,
-                                              connection_check, connection_export};
+                                              connection_give, connection_export};
 
 mp_value *mp_value_connection(mp_connection *connection)
 {
@@ -130,13 +132,19 @@ static int shared_export(void *object, mp__attachments *attachments, int64_t ret
     return mp__attach_object(attachments, give_back, hold);
 }
 
-#define SHARED(kind, name, type)                                                                  \
+static int barrier_give(void *object, uint32_t to)
+{
+    mp__barrier_expect(object, to);
+    return 0;
+}
+
+#define SHARED(kind, name, type, give)                                                            \
     static void name##_free(void *object)                                                         \
     {                                                                                             \
         mp__shared_free(object, MP__OBJECT_##kind);                                               \
     }                                                                                             \
     static const mp__handle_ops name##_ops = {type, CODE_SHARED + MP__OBJECT_##kind, name##_free, \
-                                              NULL, shared_export};                               \
+                                              give, shared_export};                               \
     mp_value *mp_value_##name(mp_##name *name)                                                    \
     {                                                                                             \
         void *handle = mp__shared_ref(name, MP__OBJECT_##kind);                                   \
@@ -153,17 +161,20 @@ static int shared_export(void *object, mp__attachments *attachments, int64_t ret
         return 0;                                                                                 \
     }
 
-SHARED(LOCK, lock, "Lock")
-SHARED(RLOCK, rlock, "RLock")
-SHARED(SEMAPHORE, semaphore, "Semaphore")
-SHARED(EVENT, event, "Event")
-SHARED(CONDITION, condition, "Condition")
-SHARED(SHM, shm, "SharedMemory")
+SHARED(LOCK, lock, "Lock", NULL)
+SHARED(RLOCK, rlock, "RLock", NULL)
+SHARED(SEMAPHORE, semaphore, "Semaphore", NULL)
+SHARED(EVENT, event, "Event", NULL)
+SHARED(CONDITION, condition, "Condition", NULL)
+SHARED(BARRIER, barrier, "Barrier", barrier_give)
+SHARED(QUEUE, queue, "Queue", NULL)
+SHARED(SHM, shm, "SharedMemory", NULL)
 
 static const mp__handle_ops *const shared_ops[] = {
     [MP__OBJECT_LOCK] = &lock_ops,           [MP__OBJECT_RLOCK] = &rlock_ops,
     [MP__OBJECT_SEMAPHORE] = &semaphore_ops, [MP__OBJECT_EVENT] = &event_ops,
     [MP__OBJECT_CONDITION] = &condition_ops, [MP__OBJECT_SHM] = &shm_ops,
+    [MP__OBJECT_BARRIER] = &barrier_ops,     [MP__OBJECT_QUEUE] = &queue_ops,
 };
 
 static mp_value *import_shared(mp__object_kind kind, const int64_t words[2], bool from_message)

@@ -104,6 +104,12 @@ MP__HIDDEN int mp__os_packet_receive(int fd, mp__packet *packet, bool wait);
 
 MP__HIDDEN int mp__os_shutdown_send(int fd);
 
+/* ---- bells (os_bell.c): a descriptor that another process can make readable by an address ---- */
+
+MP__HIDDEN int mp__os_bell_open(uint64_t *ret_address);
+MP__HIDDEN int mp__os_bell_ring(uint64_t address); /* -ECONNREFUSED when nobody is there */
+MP__HIDDEN void mp__os_bell_quiet(int fd);         /* not readable any more */
+
 /* ---- processes (os_process.c) ---- */
 
 MP__HIDDEN pid_t mp__os_pid(void);

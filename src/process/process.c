@@ -238,7 +238,9 @@ static int launch(mp_process *p)
     int r = mp__slot_claim(p->name, &p->slot);
     if (r < 0)
         return r;
-    r = enlist(p);
+    r = mp__value_give_handles(p->args, mp__tag_of(p->slot));
+    if (r == 0)
+        r = enlist(p);
     if (r == 0) {
         mp__flush_streams();
         r = methods[p->method](p);
@@ -273,8 +275,6 @@ int mp_process_start(mp_process *process)
     if (r < 0)
         return r;
     r = check_start(process);
-    if (r == 0)
-        r = mp__value_check_handles(process->args);
     if (r == 0)
         process->state = MP__STATE_STARTING; /* may take long: others must not wait for it */
     pthread_mutex_unlock(&process->lock);

@@ -5,6 +5,7 @@
  * costs the waiters one slice.
  */
 #include "os/os.h"
+#include "sync/bell.h"
 #include "sync/sync.h"
 
 #define KIND MP__OBJECT_EVENT
@@ -13,6 +14,7 @@ typedef struct state {
     _Atomic uint32_t word; /* how often it was set << 1 | set: who waits sees also a set that was
                               cleared at once */
     _Atomic uint32_t waiters;
+    mp__bells bells; /* of those who poll */
 } state;
 
 mp_event *mp_event_new(void)
@@ -30,7 +32,13 @@ int mp_event_set(mp_event *event)
             break;
     if (atomic_load(&s->waiters))
         mp__os_futex_wake(&s->word, INT32_MAX);
+    mp__bell_ring(&s->bells);
     return 0;
+}
+
+mp__bells *mp__event_bells(const mp_event *event)
+{
+    return &((state *)mp__shared_data(event))->bells;
 }
 
 int mp_event_clear(mp_event *event)
@@ -62,6 +70,16 @@ int mp_event_wait(mp_event *event, mp_time timeout)
         ;
     atomic_fetch_sub(&s->waiters, 1);
     return r;
+}
+
+static void bury(mp__object *object, mp__tag tag)
+{
+    mp__bell_bury(&((state *)(void *)object->data)->bells, tag);
+}
+
+__attribute__((constructor)) static void set_up(void)
+{
+    mp__object_on_death(KIND, bury);
 }
 
 mp_event *mp_event_ref(mp_event *event)

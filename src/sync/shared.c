@@ -9,9 +9,21 @@ mp__magic mp__shared_magic(mp__object_kind kind)
     return (mp__magic)(MP__MAGIC_SHARED + (int)kind);
 }
 
+static struct {
+    size_t size;
+    void (*fini)(void *handle);
+} described[MP__OBJECT_KINDS];
+
+void mp__shared_describe(mp__object_kind kind, size_t size, void (*fini)(void *handle))
+{
+    described[kind].size = size;
+    described[kind].fini = fini;
+}
+
 void *mp__shared_wrap(mp__object_kind kind, mp__hold *hold)
 {
-    mp__shared *s = hold ? mp__alloc(sizeof *s) : NULL;
+    size_t size = described[kind].size ? described[kind].size : sizeof(mp__shared);
+    mp__shared *s = hold ? mp__alloc_zero(size) : NULL;
     if (!s) {
         if (hold)
             mp__hold_free(hold);
@@ -41,6 +53,8 @@ void mp__shared_free(void *handle, mp__object_kind kind)
     mp__shared *s = handle;
     if (!mp__shared_is(handle, kind) || !mp__head_unref(&s->head))
         return;
+    if (described[kind].fini)
+        described[kind].fini(handle);
     mp__hold_free(s->hold);
     free(s);
 }

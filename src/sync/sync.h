@@ -20,6 +20,10 @@ typedef struct mp__shared {
     void *data;
 } mp__shared;
 
+/* A kind whose handles are larger than mp__shared, which they start with: their size, and what gives
+ * back what they hold beside it.  The rest of a new handle is zeroed. */
+MP__HIDDEN void mp__shared_describe(mp__object_kind kind, size_t size, void (*fini)(void *handle));
+
 /* By object kind. */
 MP__HIDDEN mp__magic mp__shared_magic(mp__object_kind kind);
 MP__HIDDEN void *mp__shared_new(mp__object_kind kind, size_t size);
@@ -41,6 +45,13 @@ static inline void *mp__shared_data(const void *handle)
 /* Waits on *word while it is `seen`: -ETIMEDOUT when the deadline has passed, -EINTR for hosts. */
 MP__HIDDEN int mp__sync_wait(_Atomic uint32_t *word, uint32_t seen, mp__deadline deadline);
 MP__HIDDEN mp__deadline mp__sync_deadline(mp_time timeout);
+
+/* barrier.c: the process with that tag will be one of the parties. */
+MP__HIDDEN void mp__barrier_expect(void *barrier, mp__tag tag);
+
+/* event.c: of those who poll it (bell.h). */
+struct mp__bells;
+MP__HIDDEN struct mp__bells *mp__event_bells(const mp_event *event);
 
 /* rlock.c: the state of a recursive lock, also inside a condition. */
 typedef struct mp__recursive {

@@ -155,13 +155,13 @@ void *mp__value_object(const mp_value *value, const mp__handle_ops *ops)
                : NULL;
 }
 
-int mp__value_check_handles(const mp_value *value)
+int mp__value_give_handles(const mp_value *value, uint32_t to)
 {
-    if (value->kind == MP_KIND_HANDLE && value->handle.ops->check)
-        return value->handle.ops->check(value->handle.object);
+    if (value->kind == MP_KIND_HANDLE && value->handle.ops->give)
+        return value->handle.ops->give(value->handle.object, to);
     int r = 0;
     for (size_t i = 0; r == 0 && mp__is_container(value) && i < mp__seq_items(value); i++)
-        r = mp__value_check_handles(value->seq.items[i]);
+        r = mp__value_give_handles(value->seq.items[i], to);
     return r;
 }
 

@@ -23,7 +23,9 @@ typedef struct mp__handle_ops {
     int64_t code; /* in messages */
     void (*free)(void *object);
     /* Puts what the handle needs into the message: two numbers, and descriptors. */
-    int (*check)(void *object); /* 0, or why it can travel no more; NULL: it always can */
+    int (*give)(void *object,
+                uint32_t to); /* an argument of the process with that tag: 0, or why it can
+                                              travel no more; NULL: it always can */
     int (*export_to)(void *object, mp__attachments *attachments, int64_t ret_words[2]);
 } mp__handle_ops;
 
@@ -61,8 +63,9 @@ MP__HIDDEN mp_value *mp__value_text(mp_kind kind, const void *data, size_t size)
 MP__HIDDEN mp_value *mp__value_view(mp_buffer *owner, const void *data, size_t size); /* bytes */
 /* Takes the object over, also when it fails. */
 MP__HIDDEN mp_value *mp__value_handle(const mp__handle_ops *ops, void *object);
-/* 0 when every handle in the value can travel. */
-MP__HIDDEN int mp__value_check_handles(const mp_value *value);
+/* Tells every handle in the value that it is an argument of the process with that tag; 0 when all of them
+ * can be. */
+MP__HIDDEN int mp__value_give_handles(const mp_value *value, uint32_t to);
 /* The object of a handle of that kind, borrowed; NULL for anything else. */
 MP__HIDDEN void *mp__value_object(const mp_value *value, const mp__handle_ops *ops);
 

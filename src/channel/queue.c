@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns mp_queue: handles, waiting, and the raw bytes of items.  The shared part, and what survivors see,
+ * is ring.c's; values are queue_value.c's.
+ */
+#include "channel/queue.h"
+
+#include <stdio.h>
+
+#include "os/os.h"
+
+#define JOIN_SLICE MP_MS(8)
+
+/* ---- life ---- */
+
+mp_queue *mp_queue_new_with(const mp_queue_options *options)
+{
+    MP__CHECK_NULL(options && options->size == sizeof *options);
+    bool joinable = options->joinable != 0;
+    mp__clear_detail();
+    if (options->max_items > INT64_MAX / 2)
+        return mp__null(mp__fail(-EINVAL, "a queue of at most %zu items", options->max_items));
+    mp_queue *q = mp__shared_new(MP__OBJECT_QUEUE, mp__ring_size(joinable));
+    if (!q)
+        return NULL;
+    mp__object *o = mp__hold_object(q->shared.hold);
+    snprintf(o->name, sizeof o->name, "%s", options->name ? options->name : "");
+    mp__ring_init(mp__queue_ring(q), options->max_items, options->max_bytes, joinable);
+    return q;
+}
+
+mp_queue *mp_queue_new(size_t max_items)
+{
+    mp_queue_options options = MP_QUEUE_OPTIONS_INIT;
+    options.max_items = max_items;
+    return mp_queue_new_with(&options);
+}
+
+static void fini(void *handle)
+{
+    mp__queue_bell_fini(handle);
+}
+
+static void bury(mp__object *object, mp__tag tag)
+{
+    mp__ring_bury((mp__ring *)(void *)object->data, tag);
+}
+
+__attribute__((constructor)) static void set_up(void)
+{
+    mp__shared_describe(MP__OBJECT_QUEUE, sizeof(mp_queue), fini);
+    mp__object_on_death(MP__OBJECT_QUEUE, bury);
+}
+
+mp_queue *mp_queue_ref(mp_queue *queue)
+{
+    return mp__shared_ref(queue, MP__OBJECT_QUEUE);
+}
+
+void mp_queue_free(mp_queue *queue)
+{
+    mp__shared_free(queue, MP__OBJECT_QUEUE);
+}
+
+int mp__queue_check(const mp_queue *queue)
+{
+    if (mp__unlikely(atomic_load_explicit(&queue->closed, memory_order_relaxed)))
+        return mp__fail(MP_ECLOSED, "the queue was closed by this program");
+    return 0;
+}
+
+/* ---- waiting ---- */
+
+/* Until an end's word is no longer `seen`, or so. */
+static int wait_for(mp_queue *q, mp__end *end, uint64_t seen, mp__deadline deadline)
+{
+    _Atomic uint32_t *half = mp__end_half(end);
+    bool get = end == &mp__queue_ring(q)->in;
+    int r = mp__queue_check(q);
+    if (r < 0 || mp__spin_while(get ? &q->get_spin : &q->put_spin, half, (uint32_t)seen))
+        return r;
+    return mp__gate_wait(&end->gate, half, (uint32_t)seen, deadline, MP__WAIT_SLICE);
+}
+
+static mp__deadline deadline_of(mp_time timeout)
+{
+    return timeout == MP_FOREVER ? MP__NEVER : mp__deadline_after(mp__os_now(), timeout);
+}
+
+int64_t mp__queue_put_items(mp_queue *queue, const mp__item *items, size_t n, mp_time timeout)
+{
+    mp__ring *ring = mp__queue_ring(queue);
+    mp__deadline deadline = deadline_of(timeout);
+    int64_t done = 0, r = 0;
+    uint64_t seen;
+    while (done < (int64_t)n) {
+        r = mp__ring_put(ring, &queue->cache, items + done, n - (size_t)done, deadline, &seen);
+        if (r > 0)
+            done += r;
+        else if (r == 0)
+            r = timeout <= 0 ? -ETIMEDOUT : wait_for(queue, &ring->out, seen, deadline);
+        if (r < 0)
+            break;
+    }
+    if (r == -ETIMEDOUT && !done)
+        mp__fail(-ETIMEDOUT, "the queue is full");
+    return done ? done : r;
+}
+
+int64_t mp__queue_take(mp_queue *queue, mp__sink *sink, mp_time timeout)
+{
+    mp__ring *ring = mp__queue_ring(queue);
+    mp__deadline deadline = deadline_of(timeout);
+    uint64_t seen;
+    int64_t r;
+    while ((r = mp__ring_take(ring, &queue->cache, sink, deadline, &seen)) == 0) {
+        int waited = timeout <= 0 ? -ETIMEDOUT : wait_for(queue, &ring->in, seen, deadline);
+        if (waited < 0) {
+            r = waited;
+            break;
+        }
+    }
+    if (mp__unlikely(mp__queue_has_bell(queue)))
+        mp__queue_bell_again(queue);
+    return r;
+}
+
+/* ---- bytes ---- */
+
+/* Bytes as an item, which stands in a block of its own if there are many. */
+static int make_item(mp__item *item, const void *data, size_t size)
+{
+    *item = (mp__item){.data = data, .size = size};
+    if (size <= MP__RING_INLINE)
+        return 0;
+    item->block = mp__object_new(MP__OBJECT_BLOCK, size);
+    if (!item->block)
+        return mp_error_code();
+    memcpy(mp__hold_data(item->block), data, size);
+    return 0;
+}
+
+int mp_queue_put_bytes(mp_queue *queue, const void *data, size_t size, mp_time timeout)
+{
+    MP__CHECK(mp__is_queue(queue) && (data || !size));
+    mp__clear_detail();
+    mp__item item;
+    int r = mp__queue_check(queue);
+    if (r == 0)
+        r = make_item(&item, data, size);
+    if (r < 0)
+        return r;
+    int64_t put = mp__queue_put_items(queue, &item, 1, timeout);
+    if (item.block)
+        mp__hold_free(item.block);
+    return put < 0 ? (int)put : 0;
+}
+
+#define AT_ONCE 64
+
+int64_t mp_queue_put_many_bytes(mp_queue *queue, const void *items, size_t size, size_t n,
+                                mp_time timeout)
+{
+    MP__CHECK(mp__is_queue(queue) && (items || !size || !n));
+    mp__clear_detail();
+    mp__item batch[AT_ONCE];
+    mp__deadline deadline = deadline_of(timeout);
+    int64_t done = 0, r = mp__queue_check(queue);
+    while (r >= 0 && (size_t)done < n) {
+        size_t k = 0, left = n - (size_t)done;
+        const char *from = (const char *)items + (size_t)done * size;
+        for (; k < left && k < AT_ONCE && r >= 0; k++)
+            r = make_item(&batch[k], from + k * size, size);
+        size_t made = r < 0 ? k - 1 : k;
+        if (r >= 0)
+            r = mp__queue_put_items(
+                queue, batch, k,
+                deadline == MP__NEVER ? MP_FOREVER : mp__deadline_left(deadline, mp__os_now()));
+        for (size_t i = 0; i < made; i++)
+            if (batch[i].block)
+                mp__hold_free(batch[i].block);
+        done += r > 0 ? r : 0;
+        if (r < (int64_t)k)
+            break;
+    }
+    return done || !n ? done : r;
+}
+
+typedef struct bytes_sink {
+    mp__sink sink;
+    char *data;
+    size_t capacity, used;
+    bool exact; /* every item has `capacity` bytes */
+} bytes_sink;
+
+static int bytes_fit(bytes_sink *s, uint64_t size)
+{
+    if (s->exact ? size == s->capacity : size <= s->capacity)
+        return 1;
+    return s->used ? 0
+                   : mp__fail(-EMSGSIZE, "the item has %llu bytes, the buffer %zu",
+                              (unsigned long long)size, s->capacity);
+}
+
+static int bytes_take(mp__sink *sink, const void *data, uint64_t size)
+{
+    bytes_sink *s = (bytes_sink *)sink;
+    int r = bytes_fit(s, size);
+    if (r == 1 && size)
+        memcpy(s->data + s->used, data, size);
+    if (r == 1)
+        s->used += size;
+    return r;
+}
+
+static int bytes_take_block(mp__sink *sink, mp__hold *block, uint64_t size)
+{
+    int r = bytes_take(sink, mp__hold_data(block), size);
+    if (r == 1)
+        mp__hold_free(block);
+    return r;
+}
+
+int64_t mp_queue_get_bytes(mp_queue *queue, void *data, size_t capacity, mp_time timeout)
+{
+    MP__CHECK(mp__is_queue(queue) && (data || !capacity));
+    mp__clear_detail();
+    bytes_sink s = {.sink = {bytes_take, bytes_take_block, 1}, .data = data, .capacity = capacity};
+    int64_t r = mp__queue_check(queue);
+    if (r == 0)
+        r = mp__queue_take(queue, &s.sink, timeout);
+    return r < 0 ? r : (int64_t)s.used;
+}
+
+int64_t mp_queue_get_many_bytes(mp_queue *queue, void *items, size_t size, size_t n,
+                                mp_time timeout)
+{
+    MP__CHECK(mp__is_queue(queue) && (items || !size) && n);
+    mp__clear_detail();
+    bytes_sink s = {
+        .sink = {bytes_take, bytes_take_block, n}, .data = items, .capacity = size, .exact = true};
+    int64_t r = mp__queue_check(queue);
+    return r < 0 ? r : mp__queue_take(queue, &s.sink, timeout);
+}
+
+/* ---- looking ---- */
+
+int64_t mp_queue_size(const mp_queue *queue)
+{
+    MP__CHECK(mp__is_queue(queue));
+    return (int64_t)mp__ring_count(mp__queue_ring(queue));
+}
+
+int mp_queue_empty(const mp_queue *queue)
+{
+    MP__CHECK(mp__is_queue(queue));
+    return mp__ring_count(mp__queue_ring(queue)) == 0;
+}
+
+int mp_queue_full(const mp_queue *queue)
+{
+    MP__CHECK(mp__is_queue(queue));
+    return mp__ring_full(mp__queue_ring(queue));
+}
+
+size_t mp_queue_max_items(const mp_queue *queue)
+{
+    return mp__is_queue(queue) ? mp__queue_ring(queue)->max_items : 0;
+}
+
+/* ---- the end ---- */
+
+int mp_queue_close(mp_queue *queue)
+{
+    MP__CHECK(mp__is_queue(queue));
+    atomic_store(&queue->closed, true);
+    return 0;
+}
+
+int mp_queue_closed(const mp_queue *queue)
+{
+    MP__CHECK(mp__is_queue(queue));
+    return atomic_load(&queue->closed);
+}
+
+int mp_queue_shutdown(mp_queue *queue)
+{
+    MP__CHECK(mp__is_queue(queue));
+    mp__clear_detail();
+    return mp__ring_shut(mp__queue_ring(queue), MP__NEVER);
+}
+
+/* ---- joining ---- */
+
+static int check_joinable(const mp_queue *queue)
+{
+    return mp__queue_ring(queue)->takers
+               ? 0
+               : mp__fail(-EINVAL, "the queue was not made joinable (mp_queue_options)");
+}
+
+int mp_queue_task_done(mp_queue *queue)
+{
+    MP__CHECK(mp__is_queue(queue));
+    mp__clear_detail();
+    int r = check_joinable(queue);
+    return r < 0 ? r : mp__ring_done(mp__queue_ring(queue));
+}
+
+int64_t mp_queue_unfinished(const mp_queue *queue)
+{
+    MP__CHECK(mp__is_queue(queue));
+    int r = check_joinable(queue);
+    return r < 0 ? r : (int64_t)mp__ring_unfinished(mp__queue_ring(queue));
+}
+
+int mp_queue_join(mp_queue *queue, mp_time timeout)
+{
+    MP__CHECK(mp__is_queue(queue));
+    mp__clear_detail();
+    mp__ring *ring = mp__queue_ring(queue);
+    mp__deadline deadline = deadline_of(timeout);
+    int r = check_joinable(queue);
+    while (r == 0) {
+        uint32_t seen = atomic_load(&ring->done_count);
+        if (!mp__ring_unfinished(ring))
+            break;
+        mp__ring_sweep(ring, 0);
+        r = mp__gate_wait(&ring->done_gate, &ring->done_count, seen, deadline, JOIN_SLICE);
+    }
+    uint64_t lost = atomic_load(&ring->lost), known = atomic_load(&queue->lost_seen);
+    if (r == 0 && lost > known) {
+        atomic_store(&queue->lost_seen, lost);
+        return mp__fail(-EOWNERDEAD,
+                        "%llu items were taken by processes that died before they were done",
+                        (unsigned long long)(lost - known));
+    }
+    return r;
+}

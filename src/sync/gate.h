@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Gates: sleeping until a word of shared memory changes, without a count of the sleepers that a dead one
+ * could leave wrong.  The model is tools/models/queue.pml.
+ *
+ * The gate is one word: how often somebody announced that it may sleep, and in the lowest bit whether
+ * somebody may.  A sleeper announces itself by changing the gate, looks at the word once more, and
+ * sleeps.  Who changes the word looks at the gate and, if somebody may sleep, wakes; a waker that wakes
+ * nobody and finds the gate as it was takes the bit away, because whoever had announced itself is awake,
+ * or finds the word changed.
+ *
+ * A process that is killed between its change of the word and the wake-up costs the sleepers one slice.
+ */
+#ifndef MP__GATE_H
+#define MP__GATE_H
+
+#include "sync/sync.h"
+
+typedef _Atomic uint32_t mp__gate;
+
+/* Sleeps while *word is `seen`, until the deadline and at most for `slice`: 0 when it is worth looking
+ * again, -ETIMEDOUT at the deadline, -EINTR for hosts. */
+MP__HIDDEN int mp__gate_wait(mp__gate *gate, _Atomic uint32_t *word, uint32_t seen,
+                             mp__deadline deadline, mp_time slice);
+
+/* After a change of the word: wakes up to n.  Between the two there must be an atomic
+ * read-modify-write, such as the release of a lock. */
+MP__HIDDEN void mp__gate_open(mp__gate *gate, _Atomic uint32_t *word, int n);
+
+/* How well looking paid lately, for one waiter; process-local.  Zeroed at first. */
+typedef struct mp__spin {
+    _Atomic int debt;
+    _Atomic unsigned skipped;
+} mp__spin;
+
+/* Looks for a moment, if that pays, and returns true when *word is no longer `seen`. */
+MP__HIDDEN bool mp__spin_while(mp__spin *spin, _Atomic uint32_t *word, uint32_t seen);
+
+#endif
