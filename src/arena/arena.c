@@ -45,13 +45,14 @@ static int fill(int fd, mp__arena_header *h)
     return 0;
 }
 
-/* As much of the address space as the process may have, down to what the layout needs. */
+/* As much of the address space as the process may have, down to what the layout needs.  (valgrind answers
+ * EINVAL to what is too much for it.) */
 static int map_reserve(int fd, void **ret_address)
 {
     int r = -ENOMEM;
-    for (reserved = MP__ARENA_RESERVE; r == -ENOMEM && reserved >= MP__ARENA_LEAST; reserved /= 4) {
+    for (reserved = MP__ARENA_RESERVE; r < 0 && reserved >= MP__ARENA_LEAST; reserved /= 4) {
         r = mp__os_map_arena(fd, reserved, ret_address);
-        if (r == 0)
+        if (r == 0 || (r != -ENOMEM && r != -EINVAL))
             break;
     }
     return r;

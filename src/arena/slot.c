@@ -159,7 +159,7 @@ unsigned mp__slot_used(void)
 
 /* ---- alive or dead ---- */
 
-static _Atomic mp__tag self_tag; /* 0: no slot yet */
+_Atomic mp__tag mp__tag_known; /* 0: no slot yet */
 static pthread_mutex_t self_lock = PTHREAD_MUTEX_INITIALIZER;
 
 uint32_t mp__tag_pid(mp__tag tag)
@@ -195,17 +195,17 @@ int mp__slot_live(mp__slot_ref ref)
         pthread_mutex_unlock(&s->life);
         return -ESRCH;
     }
-    atomic_store(&self_tag, mp__tag_of(ref));
+    atomic_store(&mp__tag_known, mp__tag_of(ref));
     return 0;
 }
 
 mp__tag mp__tag_self(void)
 {
-    mp__tag tag = atomic_load_explicit(&self_tag, memory_order_relaxed);
+    mp__tag tag = atomic_load_explicit(&mp__tag_known, memory_order_relaxed);
     if (mp__likely(tag))
         return tag;
     pthread_mutex_lock(&self_lock);
-    tag = atomic_load(&self_tag);
+    tag = atomic_load(&mp__tag_known);
     if (!tag) { /* the first process, or one that was forked by hand */
         mp__slot_ref ref;
         if (mp__slot_claim("", &ref) == 0 && mp__slot_live(ref) == 0)
@@ -219,7 +219,7 @@ mp__tag mp__tag_self(void)
 
 void mp__slot_after_fork(void)
 {
-    atomic_store(&self_tag, 0);
+    atomic_store(&mp__tag_known, 0);
     pthread_mutex_init(&self_lock, NULL);
 }
 

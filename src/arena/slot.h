@@ -94,6 +94,7 @@ static inline uint32_t mp__tag_index(mp__tag tag)
 
 /* This process's own; makes the arena and claims a slot when it has none.  0 when that fails. */
 MP__HIDDEN mp__tag mp__tag_self(void);
+MP__HIDDEN extern _Atomic mp__tag mp__tag_known; /* the same, if it has one */
 
 MP__HIDDEN uint32_t mp__tag_pid(mp__tag tag); /* 0 when there is no such process */
 

@@ -22,7 +22,24 @@
 MP__HIDDEN int mp__word_lock(_Atomic uint32_t *word, mp_time timeout,
                              const _Atomic bool *interruptible);
 
+/* The usual case of both, inline: true when it was free and is ours now; and gives back what is ours. */
+static inline bool mp__word_trylock(_Atomic uint32_t *word)
+{
+    uint32_t free = 0;
+    mp__tag self = atomic_load_explicit(&mp__tag_known, memory_order_relaxed);
+    return self && atomic_compare_exchange_strong_explicit(word, &free, self, memory_order_acquire,
+                                                           memory_order_relaxed);
+}
+
 /* Gives it back, whoever holds it; -EPERM when nobody does. */
 MP__HIDDEN int mp__word_unlock(_Atomic uint32_t *word);
+
+static inline void mp__word_release(_Atomic uint32_t *word)
+{
+    uint32_t held = atomic_load_explicit(&mp__tag_known, memory_order_relaxed);
+    if (mp__unlikely(!atomic_compare_exchange_strong_explicit(word, &held, 0, memory_order_release,
+                                                              memory_order_relaxed)))
+        mp__word_unlock(word);
+}
 
 #endif

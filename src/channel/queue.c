@@ -146,8 +146,13 @@ int mp_queue_put_bytes(mp_queue *queue, const void *data, size_t size, mp_time t
     mp__clear_detail();
     mp__item item;
     int r = mp__queue_check(queue);
-    if (r == 0)
-        r = make_item(&item, data, size);
+    if (r < 0)
+        return r;
+    item = (mp__item){.data = data, .size = size};
+    if (size <= MP__RING_INLINE &&
+        mp__ring_put_quickly(mp__queue_ring(queue), &queue->cache, &item))
+        return 0;
+    r = make_item(&item, data, size);
     if (r < 0)
         return r;
     int64_t put = mp__queue_put_items(queue, &item, 1, timeout);
@@ -227,6 +232,8 @@ int64_t mp_queue_get_bytes(mp_queue *queue, void *data, size_t capacity, mp_time
     mp__clear_detail();
     bytes_sink s = {.sink = {bytes_take, bytes_take_block, 1}, .data = data, .capacity = capacity};
     int64_t r = mp__queue_check(queue);
+    if (r == 0 && mp__queue_take_quickly(queue, data, capacity, &s.used))
+        return (int64_t)s.used;
     if (r == 0)
         r = mp__queue_take(queue, &s.sink, timeout);
     return r < 0 ? r : (int64_t)s.used;

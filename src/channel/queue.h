@@ -53,4 +53,12 @@ static inline bool mp__queue_has_bell(const mp_queue *queue)
     return atomic_load_explicit(&queue->bell.state, memory_order_relaxed) != 0;
 }
 
+/* The usual case of a get (ring.h): a small item that is there. */
+static inline bool mp__queue_take_quickly(mp_queue *queue, void *data, size_t capacity,
+                                          size_t *ret_size)
+{
+    return !mp__queue_has_bell(queue) &&
+           mp__ring_take_quickly(mp__queue_ring(queue), &queue->cache, data, capacity, ret_size);
+}
+
 #endif

@@ -65,7 +65,10 @@ int mp_queue_put(mp_queue *queue, mp_value *value, mp_time timeout)
         if (r == 0) {
             r = pack(&p, value, room, sizeof room);
             if (r == 0)
-                r = mp__queue_put_items(queue, &p.item, 1, timeout);
+                r = !p.item.block &&
+                            mp__ring_put_quickly(mp__queue_ring(queue), &queue->cache, &p.item)
+                        ? 1
+                        : mp__queue_put_items(queue, &p.item, 1, timeout);
             unpack(&p, r > 0);
         }
     }
@@ -214,6 +217,9 @@ int mp_queue_get(mp_queue *queue, mp_value **ret_value, mp_time timeout)
                 .capacity = sizeof room,
                 .items = (void *)&item};
     int64_t r = mp__queue_check(queue);
+    size_t size;
+    if (r == 0 && mp__queue_take_quickly(queue, room, sizeof room, &size))
+        return read_value(room, size, NULL, ret_value);
     if (r == 0)
         r = mp__queue_take(queue, &c.sink, timeout);
     return r < 0 ? (int)r : read_copy(&c, 0, ret_value);

@@ -502,6 +502,84 @@ int64_t mp__ring_take(mp__ring *ring, mp__ring_cache *cache, mp__sink *sink, mp_
     return done ? done : r;
 }
 
+/* ---- the usual cases ---- */
+
+/* The segment of a place if it is at hand. */
+static inline mp__segment *known_segment(mp__ring *ring, const mp__ring_cache *cache, int i,
+                                         const mp__place *place)
+{
+    if (!place->segment[0])
+        return &ring->first;
+    if (cache->end[i].words[0] != place->segment[0] ||
+        cache->end[i].words[1] != place->segment[1] ||
+        cache->end[i].fork_count != atomic_load_explicit(&mp__fork_count, memory_order_relaxed))
+        return NULL;
+    return cache->end[i].segment;
+}
+
+bool mp__ring_put_quickly(mp__ring *ring, mp__ring_cache *cache, const mp__item *item)
+{
+    mp__end *in = &ring->in;
+    uint64_t size = HEAD + round8(item->size);
+    if (mp__unlikely(ring->max_bytes || MP__PLANTED(EARLY_COMMIT) || !mp__word_trylock(&in->lock)))
+        return false;
+    uint64_t word = atomic_load_explicit(&in->word, memory_order_relaxed),
+             next = next_word(word, 1);
+    const mp__place *now = place_of(in, word);
+    mp__place *place = place_of(in, next);
+    mp__segment *s = known_segment(ring, cache, 0, now);
+    bool usual = s && now->position <= s->size && size <= s->size - now->position &&
+                 !(now->position % 8) && !atomic_load_explicit(&ring->shut, memory_order_relaxed) &&
+                 room(ring, word);
+    if (mp__likely(usual)) {
+        write_record(s->data + now->position, item);
+        place->segment[0] = now->segment[0];
+        place->segment[1] = now->segment[1];
+        place->position = now->position + size;
+        place->bytes = now->bytes + item->size;
+        commit(in, next);
+    }
+    mp__word_release(&in->lock);
+    if (mp__unlikely(usual && (mp__gate_is_shut(&in->gate) || ring->bells.used)))
+        tell(ring, in, 1);
+    return usual;
+}
+
+bool mp__ring_take_quickly(mp__ring *ring, mp__ring_cache *cache, void *data, size_t capacity,
+                           size_t *ret_size)
+{
+    mp__end *out = &ring->out;
+    if (mp__unlikely(ring->takers || !mp__word_trylock(&out->lock)))
+        return false;
+    uint64_t word = atomic_load_explicit(&out->word, memory_order_relaxed),
+             next = next_word(word, 1);
+    const mp__place *now = place_of(out, word);
+    mp__place *place = place_of(out, next);
+    mp__segment *s = known_segment(ring, cache, 1, now);
+    uint64_t position = now->position, record = 0, size = 0;
+    bool usual = s && position < s->size && !(position % 8) && available(ring, word);
+    if (mp__likely(usual)) {
+        record = *(const uint64_t *)(const void *)(s->data + position);
+        size = SIZE_OF(record);
+        usual = KIND_OF(record) == INLINE && size <= capacity &&
+                HEAD + round8(size) <= s->size - position;
+    }
+    if (mp__likely(usual)) {
+        if (size)
+            memcpy(data, s->data + position + HEAD, size);
+        *ret_size = size;
+        place->segment[0] = now->segment[0];
+        place->segment[1] = now->segment[1];
+        place->position = position + HEAD + round8(size);
+        place->bytes = now->bytes + size;
+        commit(out, next);
+    }
+    mp__word_release(&out->lock);
+    if (mp__unlikely(usual && mp__gate_is_shut(&out->gate)))
+        tell(ring, out, 1);
+    return usual;
+}
+
 /* ---- the end, and death ---- */
 
 /* The end's word changes although no item passes: whoever looked at it looks again. */

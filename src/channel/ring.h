@@ -93,6 +93,14 @@ typedef struct mp__item {
 MP__HIDDEN int64_t mp__ring_put(mp__ring *ring, mp__ring_cache *cache, const mp__item *items,
                                 size_t n, mp__deadline deadline, uint64_t *ret_seen);
 
+/* The usual case of a put, quickly: one item of at most MP__RING_INLINE bytes.  False, and nothing has
+ * happened, when it is not the usual case. */
+MP__HIDDEN bool mp__ring_put_quickly(mp__ring *ring, mp__ring_cache *cache, const mp__item *item);
+
+/* The same for a get into `capacity` bytes; *ret_size is the item's size. */
+MP__HIDDEN bool mp__ring_take_quickly(mp__ring *ring, mp__ring_cache *cache, void *data,
+                                      size_t capacity, size_t *ret_size);
+
 /* What takes items out: called for each one with the lock held.  1: taken, 0: it stays and ends the
  * taking; a negative error likewise, which is returned if it was the first. */
 typedef struct mp__sink {

@@ -5,7 +5,7 @@
 #include "base/fault.h"
 #include "os/os.h"
 
-#define MAY_SLEEP 1u
+#define MAY_SLEEP 1u /* mp__gate_is_shut() */
 #define ANNOUNCE 2u
 #define SPIN_TIME 20000 /* ns */
 #define DEBT_MOST 12
@@ -25,12 +25,9 @@ int mp__gate_wait(mp__gate *gate, _Atomic uint32_t *word, uint32_t seen, mp__dea
 
 void mp__gate_open(mp__gate *gate, _Atomic uint32_t *word, int n)
 {
-#if !defined(__x86_64__) /* there the read-modify-write before was a full barrier */
-    atomic_thread_fence(memory_order_seq_cst);
-#endif
-    uint32_t seen = atomic_load(gate);
-    if (mp__likely(!(seen & MAY_SLEEP)) || MP__PLANTED(LOST_WAKE))
+    if (mp__likely(!mp__gate_is_shut(gate)) || MP__PLANTED(LOST_WAKE))
         return;
+    uint32_t seen = atomic_load(gate);
     if (mp__os_futex_wake(word, n) <= 0)
         atomic_compare_exchange_strong(gate, &seen, seen & ~MAY_SLEEP);
 }

@@ -27,6 +27,15 @@ MP__HIDDEN int mp__gate_wait(mp__gate *gate, _Atomic uint32_t *word, uint32_t se
  * read-modify-write, such as the release of a lock. */
 MP__HIDDEN void mp__gate_open(mp__gate *gate, _Atomic uint32_t *word, int n);
 
+/* Whether somebody may sleep; the fence is in the read-modify-write before on x86-64. */
+static inline bool mp__gate_is_shut(mp__gate *gate)
+{
+#if !defined(__x86_64__)
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+    return atomic_load(gate) & 1;
+}
+
 /* How well looking paid lately, for one waiter; process-local.  Zeroed at first. */
 typedef struct mp__spin {
     _Atomic int debt;
