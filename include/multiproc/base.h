@@ -69,6 +69,7 @@ typedef struct mp_condition mp_condition;
 typedef struct mp_barrier mp_barrier;
 typedef struct mp_queue mp_queue;
 typedef struct mp_shm mp_shm;
+typedef struct mp_named_shm mp_named_shm;
 
 /*
  * Errors that no errno value describes.  Their names and texts: mp_error_name(), mp_error_text().

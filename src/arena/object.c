@@ -247,6 +247,19 @@ void mp__holds_give_all(mp__tag to)
     pthread_mutex_unlock(&lock);
 }
 
+void mp__hold_give_family(mp__hold *hold)
+{
+    for (uint32_t i = 1; i < MP__SLOT_COUNT; i++) {
+        mp__tag tag = mp__tag_at(i);
+        if (tag && !mp__tag_dead(tag))
+            set_bit(hold->object, tag);
+    }
+    pthread_mutex_lock(&lock);
+    mp__list_remove(&hold->node);
+    pthread_mutex_unlock(&lock);
+    free(hold);
+}
+
 /* ---- death ---- */
 
 void mp__object_on_death(mp__object_kind kind, void (*fn)(mp__object *, mp__tag))
@@ -279,6 +292,44 @@ void mp__object_on_free(mp__object_kind kind, void (*fn)(mp__object *))
 void mp__objects_bury(mp__tag tag)
 {
     mp__heap_each_shared(bury_in, &tag);
+}
+
+typedef struct visit {
+    uint32_t kind;
+    bool (*drop)(mp__object *, const void *); /* NULL: leave */
+    const void *argument;
+} visit;
+
+static void visit_one(void *context, uint64_t offset, size_t size)
+{
+    const visit *v = context;
+    mp__object *o = mp__heap_at(offset, sizeof *o);
+    uint64_t serial = o && size >= sizeof *o ? atomic_load(&o->serial) : 0;
+    if (!serial || serial >> 63 || o->kind != v->kind)
+        return;
+    if (!v->drop) {
+        clear_bit(o, mp__tag_self());
+        free_if_unheld(o, offset, serial);
+    } else if (v->drop(o, v->argument)) {
+        free_as(o, offset, serial);
+    }
+}
+
+static void visit_all(visit *v)
+{
+    if (mp__arena_info() && mp__tag_self())
+        mp__heap_each_shared(visit_one, v);
+}
+
+void mp__objects_drop_if(mp__object_kind kind, bool (*fn)(mp__object *, const void *),
+                         const void *argument)
+{
+    visit_all(&(visit){kind, fn, argument});
+}
+
+void mp__objects_leave(mp__object_kind kind)
+{
+    visit_all(&(visit){kind, NULL, NULL});
 }
 
 /* ---- around fork ---- */

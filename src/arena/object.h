@@ -25,7 +25,8 @@ typedef enum mp__object_kind {
     MP__OBJECT_SHM = 7,
     MP__OBJECT_QUEUE = 8,
     MP__OBJECT_BLOCK = 9, /* a segment or a large item of a queue */
-    MP__OBJECT_KINDS = 10
+    MP__OBJECT_NAME = 10, /* a name in /dev/shm */
+    MP__OBJECT_KINDS = 11
 } mp__object_kind;
 
 typedef struct mp__object {
@@ -35,7 +36,7 @@ typedef struct mp__object {
     mp__tag creator;
     _Atomic uint32_t transit;
     _Atomic uint32_t moves; /* holds that were ever added: see is_held() */
-    uint32_t reserved;
+    uint32_t flags;         /* the kind's own */
     char name[40];
     _Atomic uint64_t holders[MP__SLOT_COUNT / 64];
     _Alignas(64) char data[];
@@ -71,6 +72,16 @@ MP__HIDDEN void mp__object_arrived(mp__object_kind kind, const int64_t words[2])
 
 /* Hands all that this process holds to a child that is about to be forked. */
 MP__HIDDEN void mp__holds_give_all(mp__tag to);
+
+/* Makes all processes that there are now hold the object, instead of this hold, which is gone then. */
+MP__HIDDEN void mp__hold_give_family(mp__hold *hold);
+
+/* Calls fn for all objects of a kind; those for which it returns true are freed, whoever holds them. */
+MP__HIDDEN void mp__objects_drop_if(mp__object_kind kind, bool (*fn)(mp__object *, const void *),
+                                    const void *argument);
+
+/* Before a process ends by itself: it holds no object of that kind any more. */
+MP__HIDDEN void mp__objects_leave(mp__object_kind kind);
 
 /* What a kind does for objects in which a dead process may stand; called for each of them. */
 MP__HIDDEN void mp__object_on_death(mp__object_kind kind, void (*fn)(mp__object *, mp__tag));

@@ -64,6 +64,7 @@ typedef enum mp__magic {
     MP__MAGIC_CONNECTION = 0x6e6f6370,
     MP__MAGIC_PROCESS = 0x6f727070,
     MP__MAGIC_CONTEXT = 0x78746370,
+    MP__MAGIC_NAMED_SHM = 0x6d616e70,
     MP__MAGIC_SHARED = 0x73686100, /* and the kind of object */
 } mp__magic;
 

@@ -62,7 +62,10 @@ MP__HIDDEN int mp__os_poll(mp__pollfd *fds, size_t n, mp_time timeout);
 /* ---- memory files (os_memory.c) ---- */
 
 MP__HIDDEN int mp__os_memfd(const char *name, bool sealable);
-MP__HIDDEN int mp__os_resize(int fd, uint64_t size);  /* reserves nothing */
+MP__HIDDEN int mp__os_shm_open(const char *name, bool create);   /* a name of POSIX shared memory */
+MP__HIDDEN int mp__os_shm_unlink(const char *name);              /* never a fault point */
+MP__HIDDEN int mp__os_file_identity(int fd, uint64_t ret_id[2]); /* never a fault point */
+MP__HIDDEN int mp__os_resize(int fd, uint64_t size);             /* reserves nothing */
 MP__HIDDEN int mp__os_reserve(int fd, uint64_t size); /* pages for all of it, or -ENOMEM, -ENOSPC */
 MP__HIDDEN int mp__os_file_size(int fd, uint64_t *ret_size);
 MP__HIDDEN int mp__os_seal(int fd); /* the file keeps its size and content from now on */
@@ -71,6 +74,7 @@ MP__HIDDEN int mp__os_is_sealed(int fd, bool constant); /* 1 if it cannot shrink
 /* Shared and writable.  The arena's reserve is kept out of core dumps; other files' mappings are not
  * inherited by a fork. */
 MP__HIDDEN int mp__os_map_arena(int fd, size_t size, void **ret_address);
+MP__HIDDEN int mp__os_map_inherited(int fd, size_t size, void **ret_address); /* by a fork, too */
 MP__HIDDEN int mp__os_map_shared(int fd, size_t size, void **ret_address);
 /* A private view: pages are shared with the file until this process writes to them. */
 MP__HIDDEN int mp__os_map_copy(int fd, size_t size, void **ret_address);

@@ -52,6 +52,7 @@ static void end_children(void)
     }
     free(all);
     mp__contexts_stop();
+    mp__objects_leave(MP__OBJECT_NAME);
 }
 
 static void record_exit(int code)

@@ -23,6 +23,28 @@ int mp__os_memfd(const char *name, bool sealable)
     return fd < 0 ? -errno : mp__os_raise_fd(fd);
 }
 
+int mp__os_shm_open(const char *name, bool create)
+{
+    MP__FAULT("shm_open");
+    int fd = shm_open(name, O_RDWR | O_CLOEXEC | (create ? O_CREAT | O_EXCL : 0), 0600);
+    return fd < 0 ? -errno : mp__os_raise_fd(fd);
+}
+
+int mp__os_shm_unlink(const char *name)
+{
+    return shm_unlink(name) < 0 ? -errno : 0;
+}
+
+int mp__os_file_identity(int fd, uint64_t ret_id[2])
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    ret_id[0] = (uint64_t)st.st_dev;
+    ret_id[1] = (uint64_t)st.st_ino;
+    return 0;
+}
+
 /* The limit on the size of files holds for memory files too, and answers with a signal. */
 static int check_limit(uint64_t size)
 {
@@ -109,6 +131,11 @@ static int map(int fd, size_t size, int flags, void **ret_address)
         return -errno;
     *ret_address = p;
     return 0;
+}
+
+int mp__os_map_inherited(int fd, size_t size, void **ret_address)
+{
+    return map(fd, size, MAP_SHARED, ret_address);
 }
 
 int mp__os_map_arena(int fd, size_t size, void **ret_address)
