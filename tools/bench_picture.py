@@ -22,7 +22,7 @@ Line = Dict[str, Any]
 TITLES = {
     "bench_start": "Starting processes",
     "bench_pipe": "Pipes",
-    "bench_lock": "Locks",
+    "bench_locks": "Locks",
     "bench_queue": "Queues",
 }
 
@@ -54,10 +54,11 @@ text { font: 12px system-ui, sans-serif; fill: #24292f; }
 """
 
 
-def read_lines(paths: Iterable[Path]) -> Tuple[List[Line], List[Line]]:
-    """The results, one for each case, and the environments, one for each benchmark."""
+def read_lines(paths: Iterable[Path]) -> Tuple[List[Line], List[Line], List[Line]]:
+    """The results, one for each case, the environments, one for each benchmark, and what is missing."""
     results: Dict[Tuple[str, str], Line] = {}
     environments: Dict[str, Line] = {}
+    missing: List[Line] = []
     for path in paths:
         with path.open(encoding="utf-8") as file:
             for number, text in enumerate(file, 1):
@@ -68,12 +69,14 @@ def read_lines(paths: Iterable[Path]) -> Tuple[List[Line], List[Line]]:
                     if "case" in line:
                         float(line["ratio"])
                         results[line["bench"], line["case"]] = line
+                    elif "left_out" in line:
+                        missing.append(line)
                     else:
                         environments[line["bench"]] = line
                 except (ValueError, KeyError, TypeError) as error:
                     where = f"{path}:{number}"
                     raise SystemExit(f"{where}: not a result: {error}") from error
-    return list(results.values()), list(environments.values())
+    return list(results.values()), list(environments.values()), missing
 
 
 def groups_of(results: Iterable[Line]) -> Dict[str, List[Line]]:
@@ -214,7 +217,7 @@ def describe(environments: List[Line]) -> List[str]:
     return [f"Measured on {text}." for text in seen]
 
 
-def tabulate(results: List[Line], environments: List[Line]) -> str:
+def tabulate(results: List[Line], environments: List[Line], missing: List[Line]) -> str:
     out = ["<!-- Made by tools/bench_picture.py -->", "# Results of the benchmarks", ""]
     out += describe(environments)
     out += [
@@ -241,6 +244,7 @@ def tabulate(results: List[Line], environments: List[Line]) -> str:
                 met(line),
             ]
             out.append("| " + " | ".join(fields) + " |")
+        out += [f"\nLeft out: {line['left_out']}." for line in missing if line["bench"] == bench]
     return "\n".join(out) + "\n"
 
 
@@ -251,12 +255,12 @@ def main(arguments: List[str]) -> int:
         "--out", type=Path, default=Path(__file__).resolve().parent.parent / "docs" / "bench"
     )
     options = parser.parse_args(arguments)
-    results, environments = read_lines(options.files)
+    results, environments, missing = read_lines(options.files)
     if not results:
         raise SystemExit("there are no results in these files")
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "speedup.svg").write_text(draw(results), encoding="utf-8")
-    (options.out / "results.md").write_text(tabulate(results, environments), encoding="utf-8")
+    (options.out / "results.md").write_text(tabulate(results, environments, missing), encoding="utf-8")
     return 0
 
 
