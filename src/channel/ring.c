@@ -116,11 +116,12 @@ static void unlock_end(mp__end *end)
     mp__word_unlock(&end->lock);
 }
 
-/* After a commit and the release of the lock: those who waited for it. */
-static void tell(mp__ring *ring, mp__end *end, uint64_t items)
+/* After a commit and the release of the lock: those who waited for it.  `before` is the gate as it was
+ * before the commit. */
+static void tell(mp__ring *ring, mp__end *end, uint32_t before, uint64_t items)
 {
     bool all = items > 1000 || ring->max_bytes; /* what one cannot use another one can */
-    mp__gate_open(&end->gate, mp__end_half(end), all ? INT32_MAX : (int)items);
+    mp__gate_open(&end->gate, before, mp__end_half(end), all ? INT32_MAX : (int)items);
     if (end == &ring->in)
         mp__bell_ring(&ring->bells);
 }
@@ -328,6 +329,7 @@ int64_t mp__ring_put(mp__ring *ring, mp__ring_cache *cache, const mp__item *item
     int64_t done = 0, r = lock_end(ring, &ring->in, deadline);
     if (r < 0)
         return r;
+    uint32_t gate = atomic_load_explicit(&ring->in.gate, memory_order_relaxed);
     if (atomic_load_explicit(&ring->shut, memory_order_relaxed))
         r = mp__fail(-EPIPE, "the queue was shut down");
     while (r == 0 && done < (int64_t)n) {
@@ -340,7 +342,7 @@ int64_t mp__ring_put(mp__ring *ring, mp__ring_cache *cache, const mp__item *item
     *ret_seen = ring->in.seen;
     unlock_end(&ring->in);
     if (done)
-        tell(ring, &ring->in, (uint64_t)done);
+        tell(ring, &ring->in, gate, (uint64_t)done);
     return done ? done : r;
 }
 
@@ -480,6 +482,7 @@ int64_t mp__ring_take(mp__ring *ring, mp__ring_cache *cache, mp__sink *sink, mp_
     int64_t done = 0, r = lock_end(ring, &ring->out, deadline);
     if (r < 0)
         return r;
+    uint32_t gate = atomic_load_explicit(&ring->out.gate, memory_order_relaxed);
     while (r == 0 && done < (int64_t)sink->most) {
         bool shut = atomic_load(&ring->shut);
         uint64_t n = available(ring, atomic_load_explicit(&ring->out.word, memory_order_relaxed));
@@ -498,7 +501,7 @@ int64_t mp__ring_take(mp__ring *ring, mp__ring_cache *cache, mp__sink *sink, mp_
     *ret_seen = ring->out.seen;
     unlock_end(&ring->out);
     if (done)
-        tell(ring, &ring->out, (uint64_t)done);
+        tell(ring, &ring->out, gate, (uint64_t)done);
     return done ? done : r;
 }
 
@@ -525,6 +528,7 @@ bool mp__ring_put_quickly(mp__ring *ring, mp__ring_cache *cache, const mp__item 
         return false;
     uint64_t word = atomic_load_explicit(&in->word, memory_order_relaxed),
              next = next_word(word, 1);
+    uint32_t gate = atomic_load_explicit(&in->gate, memory_order_relaxed);
     const mp__place *now = place_of(in, word);
     mp__place *place = place_of(in, next);
     mp__segment *s = known_segment(ring, cache, 0, now);
@@ -541,7 +545,7 @@ bool mp__ring_put_quickly(mp__ring *ring, mp__ring_cache *cache, const mp__item 
     }
     mp__word_release(&in->lock);
     if (mp__unlikely(usual && (mp__gate_is_shut(&in->gate) || ring->bells.used)))
-        tell(ring, in, 1);
+        tell(ring, in, gate, 1);
     return usual;
 }
 
@@ -553,6 +557,7 @@ bool mp__ring_take_quickly(mp__ring *ring, mp__ring_cache *cache, void *data, si
         return false;
     uint64_t word = atomic_load_explicit(&out->word, memory_order_relaxed),
              next = next_word(word, 1);
+    uint32_t gate = atomic_load_explicit(&out->gate, memory_order_relaxed);
     const mp__place *now = place_of(out, word);
     mp__place *place = place_of(out, next);
     mp__segment *s = known_segment(ring, cache, 1, now);
@@ -576,7 +581,7 @@ bool mp__ring_take_quickly(mp__ring *ring, mp__ring_cache *cache, void *data, si
     }
     mp__word_release(&out->lock);
     if (mp__unlikely(usual && mp__gate_is_shut(&out->gate)))
-        tell(ring, out, 1);
+        tell(ring, out, gate, 1);
     return usual;
 }
 
@@ -597,10 +602,11 @@ int mp__ring_shut(mp__ring *ring, mp__deadline deadline)
         int r = lock_end(ring, ends[i], deadline);
         if (r < 0)
             return r;
+        uint32_t gate = atomic_load(&ends[i]->gate);
         atomic_store(&ring->shut, 1);
         touch(ends[i]);
         unlock_end(ends[i]);
-        tell(ring, ends[i], UINT64_MAX);
+        tell(ring, ends[i], gate, UINT64_MAX);
     }
     return 0;
 }

@@ -28,8 +28,9 @@ uint64_t mp__ring_unfinished(const mp__ring *ring)
 
 static void tell(mp__ring *ring)
 {
+    uint32_t before = atomic_load(&ring->done_gate);
     atomic_fetch_add(&ring->done_count, 1);
-    mp__gate_open(&ring->done_gate, &ring->done_count, INT32_MAX);
+    mp__gate_open(&ring->done_gate, before, &ring->done_count, INT32_MAX);
 }
 
 int mp__ring_done(mp__ring *ring)

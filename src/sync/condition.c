@@ -6,7 +6,8 @@
  *   0 -> tag              by the waiter, with the lock held
  *   tag -> tag|SIGNALED   by a notifier, with the lock held
  *   tag -> 0              by the waiter whose time is up, or by a notifier or burial that finds it dead
- *   tag|SIGNALED -> 0     by the waiter; or by a burial, which passes the notification on
+ *   tag|SIGNALED -> 0     by the waiter, when it holds the lock again; or by a burial, which has passed the
+ *                         notification on
  *
  * Every step is one compare-and-swap, so there are no counts that a dead process could leave wrong.
  * Entries are taken and notified in about the order of arrival.
@@ -55,7 +56,7 @@ static _Atomic uint32_t *enter(state *s)
     return NULL;
 }
 
-/* Sleeps until the entry is signaled; then, or at an error, it is free again. */
+/* Sleeps until the entry is signaled, and leaves it so: 0.  At an error it is free again. */
 static int sleep_on(_Atomic uint32_t *entry, mp__deadline deadline)
 {
     uint32_t self = mp__tag_self();
@@ -65,8 +66,7 @@ static int sleep_on(_Atomic uint32_t *entry, mp__deadline deadline)
     uint32_t seen = self;
     if (r < 0 && atomic_compare_exchange_strong(entry, &seen, 0))
         return r;
-    atomic_store(entry, 0); /* signaled, perhaps at the last moment */
-    return 0;
+    return 0; /* signaled, perhaps at the last moment */
 }
 
 int mp_condition_wait(mp_condition *condition, mp_time timeout)
@@ -83,9 +83,12 @@ int mp_condition_wait(mp_condition *condition, mp_time timeout)
     atomic_store(&s->lock.count, 1);
     mp__recursive_release(&s->lock);
     int r = sleep_on(entry, deadline), locked;
+    bool signaled = r == 0;
     while ((locked = mp__recursive_acquire(&s->lock, MP_FOREVER)) == -EINTR)
         r = r == 0 ? r : -EINTR;
     atomic_store(&s->lock.count, count);
+    if (signaled) /* only now: until we hold the lock, our death passes the notification on */
+        atomic_store(entry, 0);
     return locked == -EOWNERDEAD ? locked : r;
 }
 
@@ -143,18 +146,24 @@ int mp_condition_notify_all(mp_condition *condition)
 
 /* ---- death ---- */
 
+/* A dead waiter's entry: its notification goes on before the entry is free, so that another burial does it
+ * again if this one is killed; and a notifier that signals it in between is seen. */
+static void bury_entry(state *s, _Atomic uint32_t *entry, mp__tag tag)
+{
+    uint32_t seen = atomic_load(entry);
+    while ((seen & MP__TAG_BITS) == tag) {
+        if (seen & SIGNALED)
+            signal_entries(s, 1);
+        if (atomic_compare_exchange_strong(entry, &seen, 0))
+            return;
+    }
+}
+
 static void bury(mp__object *object, mp__tag tag)
 {
     state *s = (state *)(void *)object->data;
-    unsigned owed = 0;
-    for (uint32_t i = 0; i < MP_CONDITION_WAITERS; i++) {
-        uint32_t seen = atomic_load(&s->entries[i]);
-        if ((seen & MP__TAG_BITS) == tag &&
-            atomic_compare_exchange_strong(&s->entries[i], &seen, 0))
-            owed += seen & SIGNALED ? 1 : 0;
-    }
-    if (owed)
-        signal_entries(s, owed);
+    for (uint32_t i = 0; i < MP_CONDITION_WAITERS; i++)
+        bury_entry(s, &s->entries[i], tag);
 }
 
 __attribute__((constructor)) static void set_up(void)

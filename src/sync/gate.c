@@ -23,13 +23,12 @@ int mp__gate_wait(mp__gate *gate, _Atomic uint32_t *word, uint32_t seen, mp__dea
     return r == -EINTR && atomic_load(&mp__interruptible) ? r : 0;
 }
 
-void mp__gate_open(mp__gate *gate, _Atomic uint32_t *word, int n)
+void mp__gate_open(mp__gate *gate, uint32_t before, _Atomic uint32_t *word, int n)
 {
     if (mp__likely(!mp__gate_is_shut(gate)) || MP__PLANTED(LOST_WAKE))
         return;
-    uint32_t seen = atomic_load(gate);
-    if (mp__os_futex_wake(word, n) <= 0)
-        atomic_compare_exchange_strong(gate, &seen, seen & ~MAY_SLEEP);
+    if (mp__os_futex_wake(word, n) <= 0 && (before & MAY_SLEEP))
+        atomic_compare_exchange_strong(gate, &before, before & ~MAY_SLEEP);
 }
 
 static bool on_one_cpu(void)

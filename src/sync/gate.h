@@ -5,9 +5,9 @@
  *
  * The gate is one word: how often somebody announced that it may sleep, and in the lowest bit whether
  * somebody may.  A sleeper announces itself by changing the gate, looks at the word once more, and
- * sleeps.  Who changes the word looks at the gate and, if somebody may sleep, wakes; a waker that wakes
- * nobody and finds the gate as it was takes the bit away, because whoever had announced itself is awake,
- * or finds the word changed.
+ * sleeps.  Who changes the word looks at the gate before and after that; if somebody may sleep it wakes,
+ * and if that wakes nobody and the gate is as it was before the change, it takes the bit away: whoever is
+ * in it has looked at the word before the change, so it is awake, or will not fall asleep.
  *
  * A process that is killed between its change of the word and the wake-up costs the sleepers one slice.
  */
@@ -23,9 +23,10 @@ typedef _Atomic uint32_t mp__gate;
 MP__HIDDEN int mp__gate_wait(mp__gate *gate, _Atomic uint32_t *word, uint32_t seen,
                              mp__deadline deadline, mp_time slice);
 
-/* After a change of the word: wakes up to n.  Between the two there must be an atomic
- * read-modify-write, such as the release of a lock. */
-MP__HIDDEN void mp__gate_open(mp__gate *gate, _Atomic uint32_t *word, int n);
+/* After a change of the word: wakes up to n.  `before` is the gate as it was read before the change.
+ * Between the change and the call there must be an atomic read-modify-write, such as the release of a
+ * lock. */
+MP__HIDDEN void mp__gate_open(mp__gate *gate, uint32_t before, _Atomic uint32_t *word, int n);
 
 /* Whether somebody may sleep; the fence is in the read-modify-write before on x86-64. */
 static inline bool mp__gate_is_shut(mp__gate *gate)

@@ -41,4 +41,51 @@ expect 0 wordlock.pml -DN=3 -DKILLS=1
 expect 0 wordlock.pml -DN=3 -DKILLS=2 -DROUNDS=1
 expect 1 wordlock.pml -DN=2 -DKILLS=0 -DPLANTED=1
 expect 1 wordlock.pml -DN=2 -DKILLS=0 -DPLANTED=2
+
+expect 0 queue.pml -DPUTS=4 -DEARLY=1
+expect 0 queue.pml -DNP=2 -DEARLY=1
+expect 0 queue.pml -DNP=2 -DCAP=2
+expect 0 queue.pml -DNC=2 -DPUTS=4 -DEARLY=1
+expect 0 queue.pml -DNP=2 -DNC=2
+expect 0 queue.pml -DPUTS=4 -DCAP=2 -DKILLS=1
+expect 0 queue.pml -DNP=2 -DKILLS=1
+expect 0 queue.pml -DNC=2 -DPUTS=4 -DKILLS=1
+expect 0 queue.pml -DNP=2 -DNC=2 -DPUTS=1 -DKILLS=1
+expect 0 queue.pml -DNP=2 -DPUTS=1 -DKILLS=2
+expect 0 queue.pml -DNP=2 -DCAP=2 -DPUTS=3 -DGETS=1 -DBYTES=1
+expect 0 queue.pml -DNP=2 -DCAP=2 -DPUTS=3 -DGETS=1 -DBYTES=1 -DKILLS=1
+expect 1 queue.pml -DPLANTED=1
+expect 1 queue.pml -DPLANTED=2
+expect 1 queue.pml -DPLANTED=3
+expect 1 queue.pml -DPLANTED=4 -DNC=2
+expect 1 queue.pml -DPLANTED=5
+expect 1 queue.pml -DPLANTED=6 -DNP=2 -DCAP=2 -DPUTS=3 -DGETS=1 -DBYTES=1
+expect 1 queue.pml -DPLANTED=7 -DNP=2 -DKILLS=1
+
+expect 0 semaphore.pml -DN=3 -DEARLY=1
+expect 0 semaphore.pml -DN=4
+expect 0 semaphore.pml -DN=3 -DKILLS=2
+expect 0 semaphore.pml -DN=4 -DKILLS=1
+expect 1 semaphore.pml -DPLANTED=1
+expect 1 semaphore.pml -DPLANTED=2 -DROUNDS=1
+expect 1 semaphore.pml -DPLANTED=3
+
+expect 0 event.pml -DWAITS=2 -DEARLY=1
+expect 0 event.pml -DS=2 -DCLEAR=1
+expect 0 event.pml -DKILLS=2
+expect 0 event.pml -DS=2 -DWAITS=2 -DKILLS=1
+expect 1 event.pml -DPLANTED=1
+expect 1 event.pml -DPLANTED=2 -DCLEAR=1
+expect 1 event.pml -DPLANTED=3 -DCLEAR=1
+
+expect 0 condition.pml -DW=3 -DS=2 -DTIMEOUT=1
+expect 0 condition.pml -DTIMEOUT=1 -DKILLS=2
+expect 0 condition.pml -DS=2 -DKILLS=2
+expect 0 condition.pml -DW=3 -DKILLS=2
+expect 1 condition.pml -DPLANTED=1
+expect 1 condition.pml -DPLANTED=2 -DKILLS=1
+expect 1 condition.pml -DPLANTED=3 -DKILLS=2
+expect 1 condition.pml -DPLANTED=4 -DKILLS=1
+expect 1 condition.pml -DPLANTED=5 -DKILLS=1
+expect 1 condition.pml -DPLANTED=6 -DTIMEOUT=1
 exit $failed
