@@ -70,6 +70,9 @@ typedef struct mp_barrier mp_barrier;
 typedef struct mp_queue mp_queue;
 typedef struct mp_shm mp_shm;
 typedef struct mp_named_shm mp_named_shm;
+typedef struct mp_pool mp_pool;
+typedef struct mp_result mp_result;
+typedef struct mp_imap mp_imap;
 
 /*
  * Errors that no errno value describes.  Their names and texts: mp_error_name(), mp_error_text().
@@ -91,7 +94,8 @@ typedef struct mp_named_shm mp_named_shm;
 #define MP_ESTARTUP (-4110)    /* the child ended before it could run its target */
 #define MP_ECHANGED (-4111)    /* the child runs another program or library than its parent */
 #define MP_EDIRECTION (-4112)  /* sending on a receive-only end, or the other way round */
-#define MP_EBROKEN (-4113)     /* the barrier is broken */
+#define MP_EBROKEN (-4113)     /* the barrier, or the pool, is broken */
+#define MP_EWORKER (-4114)     /* the worker that ran the task has died */
 
 /** The name of an error: "MP_EOF", "ETIMEDOUT"; "unknown" when there is none.  Never NULL. */
 MULTIPROC_API const char *mp_error_name(int error);

@@ -22,6 +22,7 @@
 
 #include <multiproc/base.h>
 #include <multiproc/connection.h>
+#include <multiproc/pool.h>
 #include <multiproc/process.h>
 #include <multiproc/queue.h>
 #include <multiproc/shm.h>
@@ -46,6 +47,10 @@ MULTIPROC_BEGIN
  */
 MULTIPROC_API int mp_target_refuse(const char *target, const mp_value *args, size_t i,
                                    const char *wanted);
+
+/** The same for the wrapper that MP_TASK makes: fails the task. */
+MULTIPROC_API int mp_task_refuse(const char *task, const mp_value *args, size_t i,
+                                 const char *wanted);
 
 MULTIPROC_END
 
@@ -356,13 +361,15 @@ static inline mp_process *mp__process_in(mp_context *context, const mp_target *t
 #define MP__LOCAL_NAME(type, name) mp__p_##name
 #define MP__PARAM(type, name) type name
 #define MP__LOCAL(type, name) type mp__p_##name;
-#define MP__GET(f, i, pair)                                        \
+#define MP__GET(how, f, i, pair)                                   \
     if (mp__get(mp_value_item(mp__args, i), &MP__LOCAL_NAME pair)) \
-        return mp_target_refuse(#f, mp__args, i, MP__STRING(MP__TYPE pair));
+        return MP__CAT(how, _REFUSE)(#f, mp__args, i, MP__STRING(MP__TYPE pair));
+#define MP__TARGET_REFUSE mp_target_refuse
+#define MP__TASK_REFUSE(...) (mp_task_refuse(__VA_ARGS__), (mp_value *)0)
 #define MP__STRING(x) MP__STRING_(x)
 #define MP__STRING_(x) #x
 
-#define MP__TARGET(f, n, params, boxes, locals, gets, names)                                    \
+#define MP__TARGET(f, n, params, boxes, locals, gets, names, one, type)                         \
     static int f params;                                                                        \
     __attribute__((unused)) static mp_value *f##__mp_args params                                \
     {                                                                                           \
@@ -381,64 +388,71 @@ static inline mp_process *mp__process_in(mp_context *context, const mp_target *t
     }                                                                                           \
     static int f params
 
-#define MP_TARGET(...) MP__CAT(MP__TARGET, MP__COUNT(__VA_ARGS__))(__VA_ARGS__)
-#define MP__TARGET1(f) MP__TARGET(f, 0, (void), , , , ())
-#define MP__TARGET2(f, p0)                                                        \
-    MP__TARGET(f, 1, (MP__PARAM p0), MP__B1(p0), MP__LOCAL p0, MP__GET(f, 0, p0), \
-               (MP__LOCAL_NAME p0))
-#define MP__TARGET3(f, p0, p1)                                                                \
-    MP__TARGET(f, 2, (MP__PARAM p0, MP__PARAM p1), MP__B2(p0, p1), MP__LOCAL p0 MP__LOCAL p1, \
-               MP__GET(f, 0, p0) MP__GET(f, 1, p1), (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1))
-#define MP__TARGET4(f, p0, p1, p2)                                                   \
-    MP__TARGET(f, 3, (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2), MP__B3(p0, p1, p2), \
-               MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2,                               \
-               MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2),                \
-               (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2))
-#define MP__TARGET5(f, p0, p1, p2, p3)                                                      \
-    MP__TARGET(f, 4, (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3),              \
-               MP__B4(p0, p1, p2, p3), MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3, \
-               MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3),     \
-               (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3))
-#define MP__TARGET6(f, p0, p1, p2, p3, p4)                                                   \
-    MP__TARGET(f, 5, (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4), \
-               MP__B5(p0, p1, p2, p3, p4),                                                   \
-               MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4,             \
-               MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3)       \
-                   MP__GET(f, 4, p4),                                                        \
-               (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,  \
-                MP__LOCAL_NAME p4))
-#define MP__TARGET7(f, p0, p1, p2, p3, p4, p5)                                                    \
-    MP__TARGET(                                                                                   \
-        f, 6,                                                                                     \
-        (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4, MP__PARAM p5),     \
-        MP__B6(p0, p1, p2, p3, p4, p5),                                                           \
-        MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5,            \
-        MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3) MP__GET(f, 4, p4) \
-            MP__GET(f, 5, p5),                                                                    \
-        (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,              \
-         MP__LOCAL_NAME p4, MP__LOCAL_NAME p5))
-#define MP__TARGET8(f, p0, p1, p2, p3, p4, p5, p6)                                           \
-    MP__TARGET(f, 7,                                                                         \
-               (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4,        \
-                MP__PARAM p5, MP__PARAM p6),                                                 \
-               MP__B7(p0, p1, p2, p3, p4, p5, p6),                                           \
-               MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5 \
-                   MP__LOCAL p6,                                                             \
-               MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3)       \
-                   MP__GET(f, 4, p4) MP__GET(f, 5, p5) MP__GET(f, 6, p6),                    \
-               (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,  \
-                MP__LOCAL_NAME p4, MP__LOCAL_NAME p5, MP__LOCAL_NAME p6))
-#define MP__TARGET9(f, p0, p1, p2, p3, p4, p5, p6, p7)                                       \
-    MP__TARGET(f, 8,                                                                         \
-               (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4,        \
-                MP__PARAM p5, MP__PARAM p6, MP__PARAM p7),                                   \
-               MP__B8(p0, p1, p2, p3, p4, p5, p6, p7),                                       \
-               MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5 \
-                   MP__LOCAL p6 MP__LOCAL p7,                                                \
-               MP__GET(f, 0, p0) MP__GET(f, 1, p1) MP__GET(f, 2, p2) MP__GET(f, 3, p3)       \
-                   MP__GET(f, 4, p4) MP__GET(f, 5, p5) MP__GET(f, 6, p6) MP__GET(f, 7, p7),  \
-               (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,  \
-                MP__LOCAL_NAME p4, MP__LOCAL_NAME p5, MP__LOCAL_NAME p6, MP__LOCAL_NAME p7))
+#define MP_TARGET(...) MP__CAT(MP__DECLARE, MP__COUNT(__VA_ARGS__))(MP__TARGET, __VA_ARGS__)
+#define MP__DECLARE1(how, f) how(f, 0, (void), , , , (), 0, char)
+#define MP__DECLARE2(how, f, p0)                                                \
+    how(f, 1, (MP__PARAM p0), MP__B1(p0), MP__LOCAL p0, MP__GET(how, f, 0, p0), \
+        (MP__LOCAL_NAME p0), 1, MP__TYPE p0)
+#define MP__DECLARE3(how, f, p0, p1)                                                              \
+    how(f, 2, (MP__PARAM p0, MP__PARAM p1), MP__B2(p0, p1), MP__LOCAL p0 MP__LOCAL p1,            \
+        MP__GET(how, f, 0, p0) MP__GET(how, f, 1, p1), (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1), 0, \
+        char)
+#define MP__DECLARE4(how, f, p0, p1, p2)                                      \
+    how(f, 3, (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2), MP__B3(p0, p1, p2), \
+        MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2,                               \
+        MP__GET(how, f, 0, p0) MP__GET(how, f, 1, p1) MP__GET(how, f, 2, p2), \
+        (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2), 0, char)
+#define MP__DECLARE5(how, f, p0, p1, p2, p3)                                                    \
+    how(f, 4, (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3), MP__B4(p0, p1, p2, p3), \
+        MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3,                                    \
+        MP__GET(how, f, 0, p0) MP__GET(how, f, 1, p1) MP__GET(how, f, 2, p2)                    \
+            MP__GET(how, f, 3, p3),                                                             \
+        (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3), 0, char)
+#define MP__DECLARE6(how, f, p0, p1, p2, p3, p4)                                      \
+    how(f, 5, (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4), \
+        MP__B5(p0, p1, p2, p3, p4),                                                   \
+        MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4,             \
+        MP__GET(how, f, 0, p0) MP__GET(how, f, 1, p1) MP__GET(how, f, 2, p2)          \
+            MP__GET(how, f, 3, p3) MP__GET(how, f, 4, p4),                            \
+        (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,  \
+         MP__LOCAL_NAME p4),                                                          \
+        0, char)
+#define MP__DECLARE7(how, f, p0, p1, p2, p3, p4, p5)                                          \
+    how(f, 6,                                                                                 \
+        (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4, MP__PARAM p5), \
+        MP__B6(p0, p1, p2, p3, p4, p5),                                                       \
+        MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5,        \
+        MP__GET(how, f, 0, p0) MP__GET(how, f, 1, p1) MP__GET(how, f, 2, p2)                  \
+            MP__GET(how, f, 3, p3) MP__GET(how, f, 4, p4) MP__GET(how, f, 5, p5),             \
+        (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,          \
+         MP__LOCAL_NAME p4, MP__LOCAL_NAME p5),                                               \
+        0, char)
+#define MP__DECLARE8(how, f, p0, p1, p2, p3, p4, p5, p6)                                        \
+    how(f, 7,                                                                                   \
+        (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4, MP__PARAM p5,    \
+         MP__PARAM p6),                                                                         \
+        MP__B7(p0, p1, p2, p3, p4, p5, p6),                                                     \
+        MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5 MP__LOCAL \
+            p6,                                                                                 \
+        MP__GET(how, f, 0, p0) MP__GET(how, f, 1, p1) MP__GET(how, f, 2, p2)                    \
+            MP__GET(how, f, 3, p3) MP__GET(how, f, 4, p4) MP__GET(how, f, 5, p5)                \
+                MP__GET(how, f, 6, p6),                                                         \
+        (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,            \
+         MP__LOCAL_NAME p4, MP__LOCAL_NAME p5, MP__LOCAL_NAME p6),                              \
+        0, char)
+#define MP__DECLARE9(how, f, p0, p1, p2, p3, p4, p5, p6, p7)                                       \
+    how(f, 8,                                                                                      \
+        (MP__PARAM p0, MP__PARAM p1, MP__PARAM p2, MP__PARAM p3, MP__PARAM p4, MP__PARAM p5,       \
+         MP__PARAM p6, MP__PARAM p7),                                                              \
+        MP__B8(p0, p1, p2, p3, p4, p5, p6, p7),                                                    \
+        MP__LOCAL p0 MP__LOCAL p1 MP__LOCAL p2 MP__LOCAL p3 MP__LOCAL p4 MP__LOCAL p5 MP__LOCAL p6 \
+            MP__LOCAL p7,                                                                          \
+        MP__GET(how, f, 0, p0) MP__GET(how, f, 1, p1) MP__GET(how, f, 2, p2)                       \
+            MP__GET(how, f, 3, p3) MP__GET(how, f, 4, p4) MP__GET(how, f, 5, p5)                   \
+                MP__GET(how, f, 6, p6) MP__GET(how, f, 7, p7),                                     \
+        (MP__LOCAL_NAME p0, MP__LOCAL_NAME p1, MP__LOCAL_NAME p2, MP__LOCAL_NAME p3,               \
+         MP__LOCAL_NAME p4, MP__LOCAL_NAME p5, MP__LOCAL_NAME p6, MP__LOCAL_NAME p7),              \
+        0, char)
 #define MP__B1(p0) MP__BOX(MP__NAME p0),
 #define MP__B2(p0, p1) MP__BOX(MP__NAME p0), MP__BOX(MP__NAME p1),
 #define MP__B3(p0, p1, p2) MP__BOX(MP__NAME p0), MP__BOX(MP__NAME p1), MP__BOX(MP__NAME p2),
@@ -456,6 +470,92 @@ static inline mp_process *mp__process_in(mp_context *context, const mp_target *t
 #define MP__B8(p0, p1, p2, p3, p4, p5, p6, p7)                                              \
     MP__BOX(MP__NAME p0), MP__BOX(MP__NAME p1), MP__BOX(MP__NAME p2), MP__BOX(MP__NAME p3), \
         MP__BOX(MP__NAME p4), MP__BOX(MP__NAME p5), MP__BOX(MP__NAME p6), MP__BOX(MP__NAME p7),
+
+/* ---- MP_TASK and MP_MAP ---------------------------------------------------------------------- */
+
+/*
+ * MP_TASK(type, name, (type, parameter), ...) { body }: a static function with up to 8 parameters that a
+ * pool can run; what it returns is anything that mp_v() takes, or an mp_value *.  A task of one parameter
+ * that takes and returns a number is also for arrays.
+ *
+ * MP_APPLY(pool, name, arguments...): mp_pool_apply_async() with arguments that the compiler checks.
+ * MP_MAP(pool, name, in, out, n): mp_pool_map_array() with arrays whose types the compiler checks.
+ * MP_TASK_OF(name): its mp_task, for the functions of pool.h.
+ */
+#ifdef __cplusplus
+template <typename T> struct mp__is_number {
+    enum { value = 0 };
+};
+#define MP__CXX_NUMBER(tag, type)            \
+    template <> struct mp__is_number<type> { \
+        enum { value = 1 };                  \
+    };
+MP__INTEGER_TYPES(MP__CXX_NUMBER)
+MP__CXX_NUMBER(bool, bool)
+MP__CXX_NUMBER(float, float)
+MP__CXX_NUMBER(double, double)
+#define MP__IS_NUMBER(type) mp__is_number<type>::value
+#else
+#define MP__GENERIC_NUMBER(tag, type) type * : 1,
+#define MP__IS_NUMBER(type)                                                             \
+    _Generic((type *)0, MP__INTEGER_TYPES(MP__GENERIC_NUMBER) _Bool * : 1, float * : 1, \
+             double * : 1, default : 0)
+#endif
+#define MP__TASK(f, n, params, boxes, locals, gets, names, one, type)                          \
+    static f##__mp_ret f params;                                                               \
+    __attribute__((unused)) static mp_value *f##__mp_args params                               \
+    {                                                                                          \
+        mp_value *mp__items[] = {boxes NULL};                                                  \
+        return mp_value_tuple(mp__items, n);                                                   \
+    }                                                                                          \
+    static mp_value *f##__mp_call(const mp_value *mp__args)                                    \
+    {                                                                                          \
+        locals if (mp_value_len(mp__args) != n) return MP__TASK_REFUSE(#f, mp__args, n, NULL); \
+        gets return mp_v(f names);                                                             \
+    }                                                                                          \
+    __attribute__((unused)) static void f##__mp_each(const void *mp__in, void *mp__out)        \
+    {                                                                                          \
+        MP__CAT(MP__EACH, one)(f, type)                                                        \
+    }                                                                                          \
+    __attribute__((unused)) static inline const void *f##__mp_in(const type *mp__in)           \
+    {                                                                                          \
+        return mp__in;                                                                         \
+    }                                                                                          \
+    __attribute__((unused)) static inline void *f##__mp_out(f##__mp_ret *mp__out)              \
+    {                                                                                          \
+        return mp__out;                                                                        \
+    }                                                                                          \
+    static mp_task f##__mp_task = {#f,                                                         \
+                                   f##__mp_call,                                               \
+                                   f##__mp_each,                                               \
+                                   one && MP__IS_NUMBER(type) ? sizeof(type) : 0,              \
+                                   MP__IS_NUMBER(f##__mp_ret) ? sizeof(f##__mp_ret) : 0,       \
+                                   NULL,                                                       \
+                                   NULL};                                                      \
+    __attribute__((constructor)) static void f##__mp_register(void)                            \
+    {                                                                                          \
+        (void)mp_task_register(&f##__mp_task);                                                 \
+    }                                                                                          \
+    static f##__mp_ret f params
+#define MP__EACH0(f, type) (void)mp__in, (void)mp__out;
+#define MP__EACH1(f, type) *(f##__mp_ret *)mp__out = f(*(const type *)mp__in);
+
+#define MP_TASK(type, ...)                                  \
+    typedef type MP__CAT(MP__FIRST(__VA_ARGS__), __mp_ret); \
+    MP__CAT(MP__DECLARE, MP__COUNT(__VA_ARGS__))(MP__TASK, __VA_ARGS__)
+#define MP_TASK_OF(name) (&name##__mp_task)
+#define MP_MAP(pool, name, in, out, n) \
+    mp_pool_map_array(pool, &name##__mp_task, name##__mp_in(in), name##__mp_out(out), n)
+#define MP_APPLY(pool, ...) MP__CAT(MP__APPLY, MP__COUNT(__VA_ARGS__))(pool, __VA_ARGS__)
+#define MP__APPLY1(p, f) mp_pool_apply_async(p, &f##__mp_task, f##__mp_args(), NULL)
+#define MP__APPLY2(p, f, ...) mp_pool_apply_async(p, &f##__mp_task, f##__mp_args(__VA_ARGS__), NULL)
+#define MP__APPLY3(p, f, ...) mp_pool_apply_async(p, &f##__mp_task, f##__mp_args(__VA_ARGS__), NULL)
+#define MP__APPLY4(p, f, ...) mp_pool_apply_async(p, &f##__mp_task, f##__mp_args(__VA_ARGS__), NULL)
+#define MP__APPLY5(p, f, ...) mp_pool_apply_async(p, &f##__mp_task, f##__mp_args(__VA_ARGS__), NULL)
+#define MP__APPLY6(p, f, ...) mp_pool_apply_async(p, &f##__mp_task, f##__mp_args(__VA_ARGS__), NULL)
+#define MP__APPLY7(p, f, ...) mp_pool_apply_async(p, &f##__mp_task, f##__mp_args(__VA_ARGS__), NULL)
+#define MP__APPLY8(p, f, ...) mp_pool_apply_async(p, &f##__mp_task, f##__mp_args(__VA_ARGS__), NULL)
+#define MP__APPLY9(p, f, ...) mp_pool_apply_async(p, &f##__mp_task, f##__mp_args(__VA_ARGS__), NULL)
 
 #define MP__FIRST(...) MP__FIRST_(__VA_ARGS__, 0)
 #define MP__FIRST_(a, ...) a

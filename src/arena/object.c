@@ -106,7 +106,7 @@ static mp__hold *add(uint64_t offset, uint64_t serial, mp__object *o)
     return h;
 }
 
-mp__hold *mp__object_new(mp__object_kind kind, size_t size)
+static mp__hold *make(mp__object_kind kind, size_t size, bool zeroed)
 {
     uint64_t offset;
     size_t total;
@@ -114,7 +114,7 @@ mp__hold *mp__object_new(mp__object_kind kind, size_t size)
     if (r < 0)
         return mp__null(r);
     mp__object *o = mp__arena_at(offset, sizeof *o + size);
-    memset(o, 0, sizeof *o + (kind == MP__OBJECT_BLOCK ? 0 : size));
+    memset(o, 0, sizeof *o + (zeroed ? size : 0));
     uint64_t serial = atomic_fetch_add(&mp__arena_info()->serial, 1) + 1;
     o->kind = kind;
     o->size = size;
@@ -131,6 +131,16 @@ mp__hold *mp__object_new(mp__object_kind kind, size_t size)
     }
     mp__heap_share(offset);
     return h;
+}
+
+mp__hold *mp__object_new(mp__object_kind kind, size_t size)
+{
+    return make(kind, size, true);
+}
+
+mp__hold *mp__object_new_raw(mp__object_kind kind, size_t size)
+{
+    return make(kind, size, false);
 }
 
 void mp__hold_free(mp__hold *hold)

@@ -45,9 +45,10 @@ typedef struct mp__object {
 /* A process's hold of an object: one for each object and process, counted. */
 typedef struct mp__hold mp__hold;
 
-/* A new object with `size` bytes of zeroed data, held by this process; NULL with errno.  The data of a
- * BLOCK are not zeroed. */
+/* A new object with `size` bytes of zeroed data, held by this process; NULL with errno.  Raw: the
+ * data are not zeroed. */
 MP__HIDDEN mp__hold *mp__object_new(mp__object_kind kind, size_t size);
+MP__HIDDEN mp__hold *mp__object_new_raw(mp__object_kind kind, size_t size);
 
 MP__HIDDEN void mp__hold_free(mp__hold *hold);
 MP__HIDDEN void *mp__hold_data(const mp__hold *hold); /* stays where it is while it is held */

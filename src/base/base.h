@@ -65,6 +65,9 @@ typedef enum mp__magic {
     MP__MAGIC_PROCESS = 0x6f727070,
     MP__MAGIC_CONTEXT = 0x78746370,
     MP__MAGIC_NAMED_SHM = 0x6d616e70,
+    MP__MAGIC_POOL = 0x6c6f6f70,
+    MP__MAGIC_RESULT = 0x74736572,
+    MP__MAGIC_IMAP = 0x70616d69,
     MP__MAGIC_SHARED = 0x73686100, /* and the kind of object */
 } mp__magic;
 

@@ -133,7 +133,7 @@ static int make_item(mp__item *item, const void *data, size_t size)
     *item = (mp__item){.data = data, .size = size};
     if (size <= MP__RING_INLINE)
         return 0;
-    item->block = mp__object_new(MP__OBJECT_BLOCK, size);
+    item->block = mp__object_new_raw(MP__OBJECT_BLOCK, size);
     if (!item->block)
         return mp_error_code();
     memcpy(mp__hold_data(item->block), data, size);
@@ -150,7 +150,7 @@ int mp_queue_put_bytes(mp_queue *queue, const void *data, size_t size, mp_time t
         return r;
     item = (mp__item){.data = data, .size = size};
     if (size <= MP__RING_INLINE &&
-        mp__ring_put_quickly(mp__queue_ring(queue), &queue->cache, &item))
+        mp__ring_put_quickly(mp__queue_ring(queue), &queue->cache, &item, false))
         return 0;
     r = make_item(&item, data, size);
     if (r < 0)

@@ -28,7 +28,7 @@ static int pack(parcel *p, const mp_value *value, char *room, size_t size)
     p->item = (mp__item){.data = room, .size = plan.size};
     mp__attachments_init(&p->attachments, 0);
     if (plan.size > size) {
-        p->item.block = mp__object_new(MP__OBJECT_BLOCK, plan.size);
+        p->item.block = mp__object_new_raw(MP__OBJECT_BLOCK, plan.size);
         p->item.data = p->item.block ? mp__hold_data(p->item.block) : NULL;
         r = p->item.block ? 0 : mp_error_code();
     }
@@ -65,8 +65,8 @@ int mp_queue_put(mp_queue *queue, mp_value *value, mp_time timeout)
         if (r == 0) {
             r = pack(&p, value, room, sizeof room);
             if (r == 0)
-                r = !p.item.block &&
-                            mp__ring_put_quickly(mp__queue_ring(queue), &queue->cache, &p.item)
+                r = !p.item.block && mp__ring_put_quickly(mp__queue_ring(queue), &queue->cache,
+                                                          &p.item, false)
                         ? 1
                         : mp__queue_put_items(queue, &p.item, 1, timeout);
             unpack(&p, r > 0);

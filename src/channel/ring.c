@@ -82,6 +82,13 @@ static void note_done(mp__end *end)
     atomic_store_explicit(&end->noted, 0, memory_order_release);
 }
 
+static void record_taken(mp__ring *ring, const mp__end *out)
+{
+    mp__taker *taker = &mp__ring_takers(ring)[out->note.taker];
+    atomic_store(&taker->taken, out->note.taken);
+    atomic_store(&taker->last, out->note.last);
+}
+
 /* Under the lock: finishes or undoes the step that the note tells of.  For the producers' end an object
  * that did not get in is dropped, for the consumers' one that got out. */
 static void settle(mp__ring *ring, mp__end *end)
@@ -92,7 +99,7 @@ static void settle(mp__ring *ring, mp__end *end)
     if (committed == (end == &ring->out) && end->note.words[0])
         mp__object_arrived(MP__OBJECT_BLOCK, end->note.words);
     if (committed && end == &ring->out && ring->takers && end->note.taker < MP__SLOT_COUNT)
-        atomic_store(&mp__ring_takers(ring)[end->note.taker].taken, end->note.taken);
+        record_taken(ring, end);
     note_done(end);
 }
 
@@ -182,7 +189,7 @@ static mp__hold *make_segment(mp__ring *ring)
     uint64_t word, backlog = place_of(&ring->in, atomic_load(&ring->in.word))->bytes -
                              read_place(&ring->out, &word).bytes;
     uint64_t size = backlog > LONG_FROM ? LONG_SEGMENT_SIZE : SEGMENT_SIZE;
-    mp__hold *hold = mp__object_new(MP__OBJECT_BLOCK, sizeof(mp__segment) + size);
+    mp__hold *hold = mp__object_new_raw(MP__OBJECT_BLOCK, sizeof(mp__segment) + size);
     if (hold) {
         mp__segment *s = mp__hold_data(hold);
         s->next[0] = s->next[1] = 0;
@@ -381,6 +388,7 @@ static void note_taken(mp__ring *ring, uint64_t word, uint64_t n, const int64_t 
         ;
     ring->out.note.taker = index;
     ring->out.note.taken = atomic_load(&taker->taken) + n;
+    ring->out.note.last = COUNT(word);
     note(&ring->out, word, words);
 }
 
@@ -399,7 +407,7 @@ static void commit_taken(mp__ring *ring, const mp__place *place, uint64_t word, 
     if (words)
         mp__object_arrived(MP__OBJECT_BLOCK, words);
     if (ring->takers)
-        atomic_store(&mp__ring_takers(ring)[out->note.taker].taken, out->note.taken);
+        record_taken(ring, out);
     if (ring->takers || words)
         note_done(out);
 }
@@ -520,7 +528,8 @@ static inline mp__segment *known_segment(mp__ring *ring, const mp__ring_cache *c
     return cache->end[i].segment;
 }
 
-bool mp__ring_put_quickly(mp__ring *ring, mp__ring_cache *cache, const mp__item *item)
+bool mp__ring_put_quickly(mp__ring *ring, mp__ring_cache *cache, const mp__item *item,
+                          bool silently)
 {
     mp__end *in = &ring->in;
     uint64_t size = HEAD + round8(item->size);
@@ -544,7 +553,7 @@ bool mp__ring_put_quickly(mp__ring *ring, mp__ring_cache *cache, const mp__item 
         commit(in, next);
     }
     mp__word_release(&in->lock);
-    if (mp__unlikely(usual && (mp__gate_is_shut(&in->gate) || ring->bells.used)))
+    if (mp__unlikely(usual && !silently && (mp__gate_is_shut(&in->gate) || ring->bells.used)))
         tell(ring, in, gate, 1);
     return usual;
 }
@@ -619,6 +628,12 @@ bool mp__ring_full(const mp__ring *ring)
         return true;
     return ring->max_bytes &&
            read_place(in, &word).bytes - read_place(out, &word).bytes >= ring->max_bytes;
+}
+
+void mp__ring_settle(mp__ring *ring)
+{
+    if (lock_end(ring, &ring->out, 0) == 0)
+        unlock_end(&ring->out);
 }
 
 void mp__ring_bury(mp__ring *ring, mp__tag tag)

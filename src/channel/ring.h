@@ -32,7 +32,8 @@ typedef struct mp__end {
     struct {
         uint64_t commit;  /* the word as it will be */
         int64_t words[2]; /* the object that goes in or out; 0: none */
-        uint64_t taken;   /* out, joinable: of the slot `taker`, as it will be */
+        uint64_t taken;   /* out, joinable: of the slot `taker`, as they will be */
+        uint64_t last;
         uint64_t taker;
     } note;
     uint64_t seen; /* the other end's word, as it was last read under this lock */
@@ -41,9 +42,10 @@ typedef struct mp__end {
     mp__gate gate;                      /* of those who wait for the word to change */
 } mp__end;
 
-/* How many items the processes in a slot have taken and have called done, over all generations. */
+/* How many items the processes in a slot have taken and have called done, over all generations; and the
+ * number of the last one taken, of all items from 1 on. */
 typedef struct mp__taker {
-    _Atomic uint64_t taken, done;
+    _Atomic uint64_t taken, done, last;
 } mp__taker;
 
 typedef struct mp__segment {
@@ -94,8 +96,9 @@ MP__HIDDEN int64_t mp__ring_put(mp__ring *ring, mp__ring_cache *cache, const mp_
                                 size_t n, mp__deadline deadline, uint64_t *ret_seen);
 
 /* The usual case of a put, quickly: one item of at most MP__RING_INLINE bytes.  False, and nothing has
- * happened, when it is not the usual case. */
-MP__HIDDEN bool mp__ring_put_quickly(mp__ring *ring, mp__ring_cache *cache, const mp__item *item);
+ * happened, when it is not the usual case.  Silently: whoever sleeps is not woken; the next put does. */
+MP__HIDDEN bool mp__ring_put_quickly(mp__ring *ring, mp__ring_cache *cache, const mp__item *item,
+                                     bool silently);
 
 /* The same for a get into `capacity` bytes; *ret_size is the item's size. */
 MP__HIDDEN bool mp__ring_take_quickly(mp__ring *ring, mp__ring_cache *cache, void *data,
@@ -137,6 +140,9 @@ static inline mp__taker *mp__ring_takers(const mp__ring *ring)
 }
 
 /* ---- death (ring.c) ---- */
+
+/* Makes sure that what a dead process was taking is settled, also if somebody else is doing that. */
+MP__HIDDEN void mp__ring_settle(mp__ring *ring);
 
 /* By its burial: finishes or undoes what the process was doing, and wakes everybody. */
 MP__HIDDEN void mp__ring_bury(mp__ring *ring, mp__tag tag);

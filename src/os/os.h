@@ -25,6 +25,10 @@ MP__HIDDEN bool mp__os_one_cpu(void);  /* this process can run on one processor 
 MP__HIDDEN void mp__os_yield(void);    /* lets another process run that waits for this processor */
 MP__HIDDEN void mp__os_relax(void);    /* one turn of a spinning loop */
 MP__HIDDEN int mp__os_write_all(int fd, const void *data, size_t size);
+MP__HIDDEN uint64_t
+mp__os_memory_used(void); /* bytes of memory that this process has; 0: not known */
+MP__HIDDEN bool mp__os_is_terminal(int fd);
+MP__HIDDEN const char *mp__os_signal_name(int signal);           /* "SIGKILL"; never NULL */
 MP__HIDDEN int mp__os_exe_identity(char *ret_text, size_t size); /* of the running program's file */
 /* True in a program that was started with more rights than its caller has. */
 MP__HIDDEN bool mp__os_is_privileged(void);
@@ -43,6 +47,10 @@ MP__HIDDEN int mp__os_raise_pair(int fds[2]); /* 0 or an error */
 /* 1 when it is readable now (or at its end), else 0.  Never a fault point. */
 MP__HIDDEN int mp__os_readable(int fd);
 MP__HIDDEN int mp__os_pipe(int ret_fds[2]);
+/* A descriptor that is readable from set to clear. */
+MP__HIDDEN int mp__os_eventfd(void);
+MP__HIDDEN void mp__os_eventfd_set(int fd);
+MP__HIDDEN void mp__os_eventfd_clear(int fd);
 MP__HIDDEN int mp__os_set_cloexec(int fd, bool cloexec); /* never a fault point */
 
 typedef struct mp__pollfd {

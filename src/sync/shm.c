@@ -35,6 +35,11 @@ mp_shm *mp_shm_new(size_t size)
     return make(size, 0);
 }
 
+mp_shm *mp__shm_new_raw(size_t size)
+{
+    return mp__shared_wrap(KIND, mp__object_new_raw(KIND, size));
+}
+
 mp_shm *mp_shm_new_locked(size_t size)
 {
     return make(size, LOCKED);

@@ -49,6 +49,9 @@ MP__HIDDEN mp__deadline mp__sync_deadline(mp_time timeout);
 /* barrier.c: the process with that tag will be one of the parties. */
 MP__HIDDEN void mp__barrier_expect(void *barrier, mp__tag tag);
 
+/* shm.c: a block whose bytes are not zeroed. */
+MP__HIDDEN mp_shm *mp__shm_new_raw(size_t size);
+
 /* event.c: of those who poll it (bell.h). */
 struct mp__bells;
 MP__HIDDEN struct mp__bells *mp__event_bells(const mp_event *event);

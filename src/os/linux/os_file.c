@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdint.h>
 #include <time.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -83,4 +84,25 @@ int mp__os_poll(mp__pollfd *fds, size_t n, mp_time timeout)
     }
     int r = ppoll((struct pollfd *)(void *)fds, n, until, NULL);
     return r < 0 ? -errno : r;
+}
+
+int mp__os_eventfd(void)
+{
+    MP__FAULT("eventfd");
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fd < 0 ? -errno : mp__os_raise_fd(fd);
+}
+
+void mp__os_eventfd_set(int fd)
+{
+    uint64_t one = 1;
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+void mp__os_eventfd_clear(int fd)
+{
+    uint64_t count;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
 }

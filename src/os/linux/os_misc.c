@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
@@ -200,6 +201,36 @@ void mp__os_command_name(char *ret_name, size_t size)
     char name[16] = "";
     prctl(PR_GET_NAME, name, 0, 0, 0);
     snprintf(ret_name, size, "%s", name);
+}
+
+/* ---- about this process ---- */
+
+uint64_t mp__os_memory_used(void)
+{
+    char text[128];
+    unsigned long size, resident;
+    if (!read_text("/proc/self/statm", text, sizeof text) ||
+        sscanf(text, "%lu %lu", &size, &resident) != 2)
+        return 0;
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+bool mp__os_is_terminal(int fd)
+{
+    return isatty(fd) == 1;
+}
+
+const char *mp__os_signal_name(int signal)
+{
+    static const char *const names[] = {
+        [SIGHUP] = "SIGHUP",   [SIGINT] = "SIGINT",   [SIGQUIT] = "SIGQUIT", [SIGILL] = "SIGILL",
+        [SIGTRAP] = "SIGTRAP", [SIGABRT] = "SIGABRT", [SIGBUS] = "SIGBUS",   [SIGFPE] = "SIGFPE",
+        [SIGKILL] = "SIGKILL", [SIGUSR1] = "SIGUSR1", [SIGSEGV] = "SIGSEGV", [SIGUSR2] = "SIGUSR2",
+        [SIGPIPE] = "SIGPIPE", [SIGALRM] = "SIGALRM", [SIGTERM] = "SIGTERM", [SIGXCPU] = "SIGXCPU",
+        [SIGXFSZ] = "SIGXFSZ", [SIGSYS] = "SIGSYS",
+    };
+    return signal > 0 && (size_t)signal < MP__COUNT_OF(names) && names[signal] ? names[signal]
+                                                                               : "a signal";
 }
 
 /* ---- futexes: the numbers of linux/futex.h, which musl does not bring along ---- */
