@@ -92,8 +92,8 @@ MULTIPROC_API int mp_queue_get_buffer(mp_queue *queue, mp_buffer **ret_buffer, m
 
 /**
  * Gets up to n items: waits for the first one, and takes as many more as are there.  Returns how many,
- * at least one; errors as mp_queue_get(), for the first one.  An item that is not a plain value ends the
- * call; when it is not the first one it is left for the next.
+ * at least one; errors as mp_queue_get().  An item that is not a plain value is gone, and NULL stands in its
+ * place; if it is the only one, the call answers its error.
  */
 MULTIPROC_API int64_t mp_queue_get_many(mp_queue *queue, mp_value **ret_values, size_t n,
                                         mp_time timeout);
@@ -125,8 +125,8 @@ MULTIPROC_API int mp_queue_fd(mp_queue *queue);
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
-/** This process will use the queue no more: its later calls answer MP_ECLOSED.  For others nothing
- *  changes. */
+/** This process will use the queue no more: later puts, gets and waits by this handle answer MP_ECLOSED.  For
+ *  others nothing changes. */
 MULTIPROC_API int mp_queue_close(mp_queue *queue);
 /** 1 after mp_queue_close(). */
 MULTIPROC_API int mp_queue_closed(const mp_queue *queue);
@@ -143,8 +143,8 @@ MULTIPROC_API int mp_queue_task_done(mp_queue *queue);
 
 /**
  * A joinable queue: waits until every item that was put is done.  -EOWNERDEAD: all are done, or were taken
- * by processes that died before they said so; the queue goes on, and they count as done.  Each
- * process hears of a loss once.  -ETIMEDOUT.
+ * by processes that died before they said so; the queue goes on, and they count as done.  Each handle
+ * hears of a loss once.  -ETIMEDOUT.
  */
 MULTIPROC_API int mp_queue_join(mp_queue *queue, mp_time timeout);
 

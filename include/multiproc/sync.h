@@ -187,7 +187,8 @@ MULTIPROC_API int mp_barrier_wait(mp_barrier *barrier, mp_time timeout);
 MULTIPROC_API int mp_barrier_wait_with(mp_barrier *barrier, int (*action)(void *data), void *data,
                                        mp_time timeout);
 
-/** As new: whoever waits gets MP_EBROKEN, the next ones start from none. */
+/** As new: whoever waits gets MP_EBROKEN, the next ones start from none.  (A waiter that is stopped for more
+ *  than 20 rounds and another reset is told that its round ended well.) */
 MULTIPROC_API int mp_barrier_reset(mp_barrier *barrier);
 
 /** Breaks it. */

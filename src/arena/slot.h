@@ -117,6 +117,9 @@ MP__HIDDEN bool mp__tag_dead(mp__tag tag);
  * robust mutexes. */
 MP__HIDDEN bool mp__tag_gone(mp__tag tag);
 
+/* Both: the one always, the other now and then. */
+MP__HIDDEN bool mp__tag_dead_now(mp__tag tag);
+
 /* In a forked child: it has no slot of its own until it is given or claims one. */
 MP__HIDDEN void mp__slot_after_fork(void);
 

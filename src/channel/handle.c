@@ -46,8 +46,8 @@ static int connection_export(void *object, mp__attachments *attachments, int64_t
     return 0;
 }
 
-static const mp__handle_ops connection_ops = {"Connection", CODE_CONNECTION, connection_free,
-                                              connection_give, connection_export};
+static const mp__handle_ops connection_ops = {"Connection",    CODE_CONNECTION,   connection_free,
+                                              connection_give, connection_export, NULL};
 
 mp_value *mp_value_connection(mp_connection *connection)
 {
@@ -86,7 +86,7 @@ static int fd_export(void *object, mp__attachments *attachments, int64_t ret_wor
     return 0;
 }
 
-static const mp__handle_ops fd_ops = {"DupFd", CODE_FD, fd_free, NULL, fd_export};
+static const mp__handle_ops fd_ops = {"DupFd", CODE_FD, fd_free, NULL, fd_export, NULL};
 
 static mp_value *fd_take(int fd)
 {
@@ -132,33 +132,38 @@ static int shared_export(void *object, mp__attachments *attachments, int64_t ret
     return mp__attach_object(attachments, give_back, hold);
 }
 
+static const void *shared_identity(const void *object)
+{
+    return mp__shared_data(object);
+}
+
 static int barrier_give(void *object, uint32_t to)
 {
     mp__barrier_expect(object, to);
     return 0;
 }
 
-#define SHARED(kind, name, type, give)                                                            \
-    static void name##_free(void *object)                                                         \
-    {                                                                                             \
-        mp__shared_free(object, MP__OBJECT_##kind);                                               \
-    }                                                                                             \
-    static const mp__handle_ops name##_ops = {type, CODE_SHARED + MP__OBJECT_##kind, name##_free, \
-                                              give, shared_export};                               \
-    mp_value *mp_value_##name(mp_##name *name)                                                    \
-    {                                                                                             \
-        void *handle = mp__shared_ref(name, MP__OBJECT_##kind);                                   \
-        return handle ? mp__value_handle(&name##_ops, handle) : NULL;                             \
-    }                                                                                             \
-    int mp_value_get_##name(const mp_value *value, mp_##name **ret_handle)                        \
-    {                                                                                             \
-        MP__CHECK(mp__is(value, MP__MAGIC_VALUE) && ret_handle);                                  \
-        void *handle = mp__value_object(value, &name##_ops);                                      \
-        if (!handle)                                                                              \
-            return mp__fail(MP_ETYPE, "the value is a %s, not a " type,                           \
-                            mp_value_type_name(value));                                           \
-        *ret_handle = handle;                                                                     \
-        return 0;                                                                                 \
+#define SHARED(kind, name, type, give)                                                             \
+    static void name##_free(void *object)                                                          \
+    {                                                                                              \
+        mp__shared_free(object, MP__OBJECT_##kind);                                                \
+    }                                                                                              \
+    static const mp__handle_ops name##_ops = {                                                     \
+        type, CODE_SHARED + MP__OBJECT_##kind, name##_free, give, shared_export, shared_identity}; \
+    mp_value *mp_value_##name(mp_##name *name)                                                     \
+    {                                                                                              \
+        void *handle = mp__shared_ref(name, MP__OBJECT_##kind);                                    \
+        return handle ? mp__value_handle(&name##_ops, handle) : NULL;                              \
+    }                                                                                              \
+    int mp_value_get_##name(const mp_value *value, mp_##name **ret_handle)                         \
+    {                                                                                              \
+        MP__CHECK(mp__is(value, MP__MAGIC_VALUE) && ret_handle);                                   \
+        void *handle = mp__value_object(value, &name##_ops);                                       \
+        if (!handle)                                                                               \
+            return mp__fail(MP_ETYPE, "the value is a %s, not a " type,                            \
+                            mp_value_type_name(value));                                            \
+        *ret_handle = handle;                                                                      \
+        return 0;                                                                                  \
     }
 
 SHARED(LOCK, lock, "Lock", NULL)

@@ -301,7 +301,7 @@ int mp_queue_shutdown(mp_queue *queue)
 
 static int check_joinable(const mp_queue *queue)
 {
-    return mp__queue_ring(queue)->takers
+    return mp__ring_is_joinable(mp__queue_ring(queue))
                ? 0
                : mp__fail(-EINVAL, "the queue was not made joinable (mp_queue_options)");
 }

@@ -90,7 +90,7 @@ static int64_t put_batch(mp_queue *q, mp_value *const *values, size_t n, char *s
     while (k < n && k < MP__COUNT_OF(items) && SCRATCH - used >= MP__RING_INLINE && !alone) {
         p.attachments.n = p.attachments.nheld = 0;
         p.item.block = NULL;
-        r = values[k] ? pack(&p, values[k], scratch + used, MP__RING_INLINE) : -EINVAL;
+        r = pack(&p, values[k], scratch + used, MP__RING_INLINE);
         alone = r < 0 || p.item.block || p.item.has_handles;
         if (alone && k) {
             unpack(&p, false);
@@ -113,11 +113,18 @@ static int64_t put_batch(mp_queue *q, mp_value *const *values, size_t n, char *s
 
 int64_t mp_queue_put_many(mp_queue *queue, mp_value *const *values, size_t n, mp_time timeout)
 {
-    MP__CHECK(mp__is_queue(queue) && (values || !n));
-    mp__clear_detail();
+    MP__CHECK(values || !n);
+    int64_t done = 0, r = 0;
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = values[i] ? 0 : mp_error_code(); /* of its constructor */
+    if (r == 0 && !mp__is_queue(queue))
+        r = mp__misuse(__func__, "queue");
+    else if (r == 0)
+        mp__clear_detail();
     mp__deadline deadline = mp__deadline_after(mp__os_now(), timeout);
-    char *scratch = mp__alloc(SCRATCH);
-    int64_t done = 0, r = scratch ? mp__queue_check(queue) : -ENOMEM;
+    char *scratch = r == 0 ? mp__alloc(SCRATCH) : NULL;
+    if (r == 0)
+        r = scratch ? mp__queue_check(queue) : -ENOMEM;
     while (r >= 0 && (size_t)done < n) {
         r = put_batch(queue, values + done, n - (size_t)done, scratch, deadline);
         done += r > 0 ? r : 0;

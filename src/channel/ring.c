@@ -42,8 +42,18 @@ void mp__ring_init(mp__ring *ring, uint64_t max_items, uint64_t max_bytes, bool 
 {
     ring->max_items = max_items;
     ring->max_bytes = max_bytes;
-    ring->takers = joinable ? sizeof(mp__ring) + FIRST_SIZE : 0;
+    ring->joinable = joinable ? MP__JOINABLE : 0;
     ring->first.size = FIRST_SIZE;
+}
+
+mp__taker *mp__ring_takers(const mp__ring *ring)
+{
+    return (mp__taker *)(void *)((char *)(uintptr_t)ring + sizeof *ring + FIRST_SIZE);
+}
+
+bool mp__ring_is_joinable(const mp__ring *ring)
+{
+    return ring->joinable == MP__JOINABLE;
 }
 
 static int damaged(const char *what)
@@ -98,7 +108,8 @@ static void settle(mp__ring *ring, mp__end *end)
     bool committed = atomic_load(&end->word) == end->note.commit;
     if (committed == (end == &ring->out) && end->note.words[0])
         mp__object_arrived(MP__OBJECT_BLOCK, end->note.words);
-    if (committed && end == &ring->out && ring->takers && end->note.taker < MP__SLOT_COUNT)
+    if (committed && end == &ring->out && mp__ring_is_joinable(ring) &&
+        end->note.taker < MP__SLOT_COUNT)
         record_taken(ring, end);
     note_done(end);
 }
@@ -133,25 +144,32 @@ static void tell(mp__ring *ring, mp__end *end, uint32_t before, uint64_t items)
         mp__bell_ring(&ring->bells);
 }
 
-/* The segment of a place; NULL when it is not one. */
+/* The segment of a place and the size of its data; NULL when it is not one. */
 static mp__segment *segment_at(mp__ring *ring, mp__ring_cache *cache, mp__end *end,
-                               const int64_t words[2])
+                               const int64_t words[2], uint64_t *ret_size)
 {
-    if (!words[0])
-        return &ring->first;
     int i = end == &ring->out;
     uint32_t forks = atomic_load_explicit(&mp__fork_count, memory_order_relaxed);
+    if (!words[0]) {
+        *ret_size = FIRST_SIZE;
+        return &ring->first;
+    }
     if (cache && cache->end[i].words[0] == words[0] && cache->end[i].words[1] == words[1] &&
-        cache->end[i].fork_count == forks)
+        cache->end[i].fork_count == forks) {
+        *ret_size = cache->end[i].size;
         return cache->end[i].segment;
+    }
     mp__object *o = mp__object_at(MP__OBJECT_BLOCK, words);
     mp__segment *s = o ? (mp__segment *)(void *)o->data : NULL;
-    if (!s || o->size < sizeof *s || s->size > o->size - sizeof *s)
+    uint64_t size = s ? s->size : 0;
+    if (!s || o->size < sizeof *s || size > o->size - sizeof *s)
         return NULL;
+    *ret_size = size;
     if (cache) {
         cache->end[i].words[0] = words[0];
         cache->end[i].words[1] = words[1];
         cache->end[i].segment = s;
+        cache->end[i].size = size;
         cache->end[i].fork_count = forks;
     }
     return s;
@@ -199,7 +217,7 @@ static mp__hold *make_segment(mp__ring *ring)
 }
 
 /* Under the lock: links a segment behind the last one; a commit of its own, without an item. */
-static int grow(mp__ring *ring, mp__segment *last)
+static int grow(mp__ring *ring, mp__segment *last, uint64_t last_size)
 {
     mp__end *in = &ring->in;
     uint64_t word = atomic_load(&in->word), next = next_word(word, 0);
@@ -212,7 +230,7 @@ static int grow(mp__ring *ring, mp__segment *last)
     note(in, next, words);
     mp__hold_give(hold, 0, words);
     *place = *place_of(in, word);
-    if (place->position + HEAD <= last->size)
+    if (place->position <= last_size && last_size - place->position >= HEAD)
         *(uint64_t *)(void *)(last->data + place->position) = RECORD(END, 0);
     last->next[0] = words[0];
     last->next[1] = words[1];
@@ -287,17 +305,18 @@ static int64_t put_some(mp__ring *ring, mp__ring_cache *cache, const mp__item *i
     mp__end *in = &ring->in;
     uint64_t word = atomic_load_explicit(&in->word, memory_order_relaxed), most = room(ring, word);
     mp__place place = *place_of(in, word);
-    mp__segment *s = segment_at(ring, cache, in, place.segment);
+    uint64_t have = 0;
+    mp__segment *s = segment_at(ring, cache, in, place.segment, &have);
     int64_t words[2];
     size_t i = 0;
-    if (!s || place.position > s->size || place.position % 8)
+    if (!s || place.position > have || place.position % 8)
         return damaged("its last segment is none");
     for (; i < n && i < most && i < BATCH && has_room_for(ring, place.bytes, items[i].size); i++) {
         uint64_t size = record_size(&items[i]);
-        if (size > s->size - place.position) {
+        if (size > have - place.position) {
             if (i)
                 break;
-            int r = grow(ring, s);
+            int r = grow(ring, s, have);
             return r < 0 ? r : put_some(ring, cache, items, n);
         }
         if (items[i].block && i)
@@ -399,16 +418,16 @@ static void commit_taken(mp__ring *ring, const mp__place *place, uint64_t word, 
     uint64_t next = next_word(word, n);
     *place_of(out, next) = *place;
     out->note.taker = MP__SLOT_COUNT;
-    if (ring->takers)
+    if (mp__ring_is_joinable(ring))
         note_taken(ring, next, n, words);
     else if (words)
         note(out, next, words);
     commit(out, next);
     if (words)
         mp__object_arrived(MP__OBJECT_BLOCK, words);
-    if (ring->takers)
+    if (mp__ring_is_joinable(ring))
         record_taken(ring, out);
-    if (ring->takers || words)
+    if (mp__ring_is_joinable(ring) || words)
         note_done(out);
 }
 
@@ -435,14 +454,15 @@ static int64_t take_some(mp__ring *ring, mp__ring_cache *cache, mp__sink *sink, 
     mp__end *out = &ring->out;
     uint64_t word = atomic_load_explicit(&out->word, memory_order_relaxed), i = 0;
     mp__place place = *place_of(out, word);
-    mp__segment *s = segment_at(ring, cache, out, place.segment);
+    uint64_t end = 0;
+    mp__segment *s = segment_at(ring, cache, out, place.segment, &end);
     int64_t words[2];
     int r = 1;
     unsigned kind = 0;
     if (!s || place.position % 8)
         return damaged("its first segment is none");
     while (r == 1 && i < most && kind != BLOCK) {
-        bool over = place.position > s->size || s->size - place.position < HEAD;
+        bool over = place.position > end || end - place.position < HEAD;
         const char *at = s->data + place.position;
         uint64_t record = over ? RECORD(END, 0) : *(const uint64_t *)(const void *)at;
         uint64_t size = SIZE_OF(record);
@@ -454,10 +474,11 @@ static int64_t take_some(mp__ring *ring, mp__ring_cache *cache, mp__sink *sink, 
             return r < 0 ? r : take_some(ring, cache, sink, most);
         }
         uint64_t length = kind == BLOCK ? sizeof(block_ref) : size,
-                 have = s->size - place.position - HEAD;
+                 have = end - place.position - HEAD;
         if (kind == END || (kind == BLOCK && i))
             break;
-        if ((kind != INLINE && kind != BLOCK) || length > have || round8(length) > have)
+        if ((kind != INLINE && kind != BLOCK) || length > have || round8(length) > have ||
+            length > MP__RING_INLINE)
             return damaged("a record is none");
         r = kind == BLOCK ? take_block(sink, at + HEAD, size, words)
                           : sink->take(sink, at + HEAD, size);
@@ -515,12 +536,14 @@ int64_t mp__ring_take(mp__ring *ring, mp__ring_cache *cache, mp__sink *sink, mp_
 
 /* ---- the usual cases ---- */
 
-/* The segment of a place if it is at hand. */
+/* The segment of a place if it is at hand, and the size of its data. */
 static inline mp__segment *known_segment(mp__ring *ring, const mp__ring_cache *cache, int i,
-                                         const mp__place *place)
+                                         const mp__place *place, uint64_t *ret_size)
 {
+    *ret_size = FIRST_SIZE;
     if (!place->segment[0])
         return &ring->first;
+    *ret_size = cache->end[i].size;
     if (cache->end[i].words[0] != place->segment[0] ||
         cache->end[i].words[1] != place->segment[1] ||
         cache->end[i].fork_count != atomic_load_explicit(&mp__fork_count, memory_order_relaxed))
@@ -540,15 +563,15 @@ bool mp__ring_put_quickly(mp__ring *ring, mp__ring_cache *cache, const mp__item 
     uint32_t gate = atomic_load_explicit(&in->gate, memory_order_relaxed);
     const mp__place *now = place_of(in, word);
     mp__place *place = place_of(in, next);
-    mp__segment *s = known_segment(ring, cache, 0, now);
-    bool usual = s && now->position <= s->size && size <= s->size - now->position &&
-                 !(now->position % 8) && !atomic_load_explicit(&ring->shut, memory_order_relaxed) &&
-                 room(ring, word);
+    uint64_t have, position = now->position;
+    mp__segment *s = known_segment(ring, cache, 0, now, &have);
+    bool usual = s && position <= have && size <= have - position && !(position % 8) &&
+                 !atomic_load_explicit(&ring->shut, memory_order_relaxed) && room(ring, word);
     if (mp__likely(usual)) {
-        write_record(s->data + now->position, item);
+        write_record(s->data + position, item);
         place->segment[0] = now->segment[0];
         place->segment[1] = now->segment[1];
-        place->position = now->position + size;
+        place->position = position + size;
         place->bytes = now->bytes + item->size;
         commit(in, next);
     }
@@ -562,21 +585,21 @@ bool mp__ring_take_quickly(mp__ring *ring, mp__ring_cache *cache, void *data, si
                            size_t *ret_size)
 {
     mp__end *out = &ring->out;
-    if (mp__unlikely(ring->takers || !mp__word_trylock(&out->lock)))
+    if (mp__unlikely(mp__ring_is_joinable(ring) || !mp__word_trylock(&out->lock)))
         return false;
     uint64_t word = atomic_load_explicit(&out->word, memory_order_relaxed),
              next = next_word(word, 1);
     uint32_t gate = atomic_load_explicit(&out->gate, memory_order_relaxed);
     const mp__place *now = place_of(out, word);
     mp__place *place = place_of(out, next);
-    mp__segment *s = known_segment(ring, cache, 1, now);
-    uint64_t position = now->position, record = 0, size = 0;
-    bool usual = s && position < s->size && !(position % 8) && available(ring, word);
+    uint64_t position = now->position, record = 0, size = 0, have;
+    mp__segment *s = known_segment(ring, cache, 1, now, &have);
+    bool usual = s && position < have && !(position % 8) && available(ring, word);
     if (mp__likely(usual)) {
         record = *(const uint64_t *)(const void *)(s->data + position);
         size = SIZE_OF(record);
-        usual = KIND_OF(record) == INLINE && size <= capacity &&
-                HEAD + round8(size) <= s->size - position;
+        usual =
+            KIND_OF(record) == INLINE && size <= capacity && HEAD + round8(size) <= have - position;
     }
     if (mp__likely(usual)) {
         if (size)
@@ -649,7 +672,7 @@ void mp__ring_bury(mp__ring *ring, mp__tag tag)
         mp__os_futex_wake(mp__end_half(end), INT32_MAX); /* it may have owed that */
     }
     mp__bell_bury(&ring->bells, tag);
-    if (ring->takers)
+    if (mp__ring_is_joinable(ring))
         mp__ring_sweep(ring, mp__tag_index(tag));
 }
 
@@ -680,7 +703,7 @@ void mp__ring_drain(mp__ring *ring, void (*drop)(const void *data, uint64_t size
     settle(ring, &ring->in);
     settle(ring, out);
     out->seen = atomic_load(&ring->in.word);
-    ring->takers = 0;
+    ring->joinable = 0;
     uint64_t n;
     while ((n = available(ring, atomic_load(&out->word))) > 0)
         if (take_some(ring, NULL, &d.sink, 1) <= 0)
@@ -688,7 +711,8 @@ void mp__ring_drain(mp__ring *ring, void (*drop)(const void *data, uint64_t size
     mp__place *place = place_of(out, atomic_load(&out->word));
     mp__place last = *place_of(&ring->in, atomic_load(&ring->in.word));
     while (place->segment[0] != last.segment[0] || place->segment[1] != last.segment[1]) {
-        mp__segment *s = segment_at(ring, NULL, out, place->segment);
+        uint64_t size;
+        mp__segment *s = segment_at(ring, NULL, out, place->segment, &size);
         if (!s || advance(ring, s) < 0)
             return;
         place = place_of(out, atomic_load(&out->word));

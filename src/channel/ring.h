@@ -18,6 +18,7 @@
 #include "sync/bell.h"
 #include "sync/gate.h"
 
+#define MP__JOINABLE UINT64_C(0x656c62616e696f6a)
 #define MP__RING_INLINE 4096u /* the largest item that stands in a segment */
 
 typedef struct mp__place {
@@ -42,10 +43,10 @@ typedef struct mp__end {
     mp__gate gate;                      /* of those who wait for the word to change */
 } mp__end;
 
-/* How many items the processes in a slot have taken and have called done, over all generations; and the
- * number of the last one taken, of all items from 1 on. */
+/* How many items the processes in a slot have taken, over all generations; how many they called done; how
+ * many of a dead one's were done by others; and the number of the last one taken, of all from 1 on. */
 typedef struct mp__taker {
-    _Atomic uint64_t taken, done, last;
+    _Atomic uint64_t taken, done, settled, last;
 } mp__taker;
 
 typedef struct mp__segment {
@@ -56,7 +57,7 @@ typedef struct mp__segment {
 
 typedef struct mp__ring {
     uint64_t max_items, max_bytes;
-    uint64_t takers; /* offset from this struct of mp__taker[MP__SLOT_COUNT]; 0: not joinable */
+    uint64_t joinable; /* MP__JOINABLE: mp__taker[MP__SLOT_COUNT] stands behind the first segment */
     _Atomic uint32_t shut; /* 1: nothing more can be put */
     _Atomic uint32_t last_taker;
     _Atomic uint32_t done_count; /* changes with every item done: joiners sleep on it */
@@ -72,6 +73,7 @@ typedef struct mp__ring_cache {
     struct {
         int64_t words[2];
         mp__segment *segment;
+        uint64_t size;       /* of its data, as it was checked */
         uint32_t fork_count; /* a forked child does not trust what it inherits in the middle */
     } end[2];                /* in, out */
 } mp__ring_cache;
@@ -134,10 +136,9 @@ MP__HIDDEN int mp__ring_done(mp__ring *ring);
 MP__HIDDEN uint64_t mp__ring_unfinished(const mp__ring *ring);
 /* Counts as done what dead processes took; the process of slot `index` only, or with 0 all. */
 MP__HIDDEN void mp__ring_sweep(mp__ring *ring, uint32_t index);
-static inline mp__taker *mp__ring_takers(const mp__ring *ring)
-{
-    return (mp__taker *)(uintptr_t)((const char *)ring + ring->takers);
-}
+/* The table of takers, whose place does not depend on what stands in shared memory. */
+MP__HIDDEN mp__taker *mp__ring_takers(const mp__ring *ring);
+MP__HIDDEN bool mp__ring_is_joinable(const mp__ring *ring);
 
 /* ---- death (ring.c) ---- */
 

@@ -4,8 +4,9 @@
  *
  * Each process slot has two counts, which only grow: items taken (written by takers under the consumers'
  * lock, ring.c) and items done (one atomic addition).  What is unfinished is the items ever put less all
- * that are done.  When a process is dead, what it took and did not finish counts as done, by one
- * store, and as lost.  A burial does that before a slot has its next process.
+ * that are done.  When a process is dead, what it took and nobody finished counts as done, by one
+ * store, and as lost; what others had called done in its place is settled.  A burial does that before a
+ * slot has its next process.
  */
 #include "channel/ring.h"
 #include "os/os.h"
@@ -46,14 +47,39 @@ int mp__ring_done(mp__ring *ring)
     return 0;
 }
 
+/* Items that were taken and that nobody has called done. */
+static uint64_t on_their_way(const mp__ring *ring)
+{
+    const mp__taker *takers = mp__ring_takers(ring);
+    uint32_t last = atomic_load(&ring->last_taker);
+    uint64_t taken = 0;
+    for (uint32_t i = 0; i <= last && i < MP__SLOT_COUNT; i++)
+        taken += atomic_load_explicit(&takers[i].taken, memory_order_relaxed);
+    uint64_t done = total_done(ring);
+    return taken > done ? taken - done : 0;
+}
+
+/* What a process in that slot took and has not called done itself. */
+static uint64_t balance(const mp__taker *taker)
+{
+    uint64_t over = atomic_load(&taker->done) + atomic_load(&taker->settled),
+             taken = atomic_load(&taker->taken);
+    return taken > over ? taken - over : 0;
+}
+
+/* Of a dead process. */
 static bool write_off(mp__ring *ring, uint32_t index)
 {
     mp__taker *taker = &mp__ring_takers(ring)[index];
-    uint64_t done = atomic_load(&taker->done), taken = atomic_load(&taker->taken);
-    if (taken <= done || !atomic_compare_exchange_strong(&taker->done, &done, taken))
+    uint64_t open = balance(taker), done = atomic_load(&taker->done), all = on_their_way(ring);
+    uint64_t lost = open < all ? open : all;
+    if (!open)
         return false;
-    atomic_fetch_add(&ring->lost, taken - done);
-    return true;
+    if (lost && !atomic_compare_exchange_strong(&taker->done, &done, done + lost))
+        return false;
+    atomic_fetch_add(&taker->settled, open - lost);
+    atomic_fetch_add(&ring->lost, lost);
+    return lost != 0;
 }
 
 void mp__ring_sweep(mp__ring *ring, uint32_t index)
@@ -63,8 +89,7 @@ void mp__ring_sweep(mp__ring *ring, uint32_t index)
     for (uint32_t i = index ? index : 1; i <= last && i < MP__SLOT_COUNT; i++) {
         mp__tag tag = index ? 0 : mp__tag_at(i);
         mp__taker *taker = &mp__ring_takers(ring)[i];
-        if (atomic_load(&taker->taken) > atomic_load(&taker->done) &&
-            (index || (tag && mp__tag_dead(tag))))
+        if (balance(taker) && (index || (tag && mp__tag_dead_now(tag))))
             found |= write_off(ring, i);
         if (index)
             break;

@@ -361,6 +361,7 @@ static int settle(mp_process *p)
     if (pending)
         return -EINPROGRESS;
     p->exit_code = code;
+    mp__slot_set_exit(p->slot, code); /* for whoever hears of the death from the slot */
     note_failure(p);
     p->state = MP__STATE_ENDED;
     mp__slot_free(p->slot);

@@ -22,11 +22,13 @@
 #define HISTORY 20u
 #define SLICE MP_MS(8)
 #define SPINS 60
+#define AGAIN INT32_MIN /* not an error of anybody's */
 
 typedef struct state {
     _Atomic uint64_t word;
     uint32_t parties;
     _Atomic uint32_t culprit; /* the pid whose death broke it; 0: nobody's */
+    _Atomic uint32_t reset;   /* the last generation that ended by a reset */
     _Atomic uint32_t entries[MP__SLOT_COUNT];
 } state;
 
@@ -57,8 +59,11 @@ mp_barrier *mp_barrier_new(unsigned parties)
 {
     MP__CHECK_NULL(parties >= 1 && parties <= MP_BARRIER_PARTIES);
     mp_barrier *barrier = mp__shared_new(KIND, sizeof(state));
-    if (barrier)
-        ((state *)mp__shared_data(barrier))->parties = parties;
+    if (barrier) {
+        state *s = mp__shared_data(barrier);
+        s->parties = parties;
+        atomic_store(&s->reset, UINT32_MAX); /* none */
+    }
     return barrier;
 }
 
@@ -105,7 +110,9 @@ static int outcome(const state *s, view v, uint32_t generation)
     uint32_t age = (v.generation - generation) & 0xffffff;
     if (age == 0)
         return v.flags & BROKEN ? broken(s) : 1;
-    return age <= HISTORY && (v.history >> (age - 1) & 1) ? broken(s) : 0;
+    if (age > HISTORY) /* of that only the last reset is remembered */
+        return atomic_load(&s->reset) == generation ? broken(s) : 0;
+    return v.history >> (age - 1) & 1 ? broken(s) : 0;
 }
 
 /* ---- those that died ---- */
@@ -123,7 +130,7 @@ static bool sweep(state *s, uint32_t generation)
     for (uint32_t i = 1; i < MP__SLOT_COUNT; i++) {
         uint32_t entry = atomic_load_explicit(&s->entries[i], memory_order_relaxed);
         mp__tag tag = entry ? mp__tag_at(i) : 0;
-        if (!entry || !tag || !mp__tag_dead(tag))
+        if (!entry || !tag || !mp__tag_dead_now(tag))
             continue;
         uint32_t pid = mp__tag_pid(tag);
         bool missing = is_missing(entry, tag);
@@ -212,12 +219,12 @@ static int complete(state *s, uint64_t word, int (*action)(void *data), void *da
 {
     view v = take_apart(word);
     if (!action)
-        return change(s, word, next_generation(v, 0)) ? (int)v.count : -EAGAIN;
+        return change(s, word, next_generation(v, 0)) ? (int)v.count : AGAIN;
     view acting = v;
     acting.flags = ACTION;
     acting.count++;
     if (!atomic_compare_exchange_strong(&s->word, &word, put_together(acting)))
-        return -EAGAIN;
+        return AGAIN;
     int r = action(data);
     if (r != 0) {
         atomic_store(&s->culprit, 0);
@@ -243,7 +250,7 @@ static int wait_inside(state *s, int (*action)(void *data), void *data, mp__dead
         }
         if (v.count + 1 >= s->parties) {
             int r = sweep(s, v.generation) ? broken(s) : complete(s, word, action, data);
-            if (r != -EAGAIN)
+            if (r != AGAIN)
                 return r;
             continue;
         }
@@ -287,6 +294,7 @@ int mp_barrier_reset(mp_barrier *barrier)
     atomic_store(&s->culprit, 0);
     do {
         word = atomic_load(&s->word);
+        atomic_store(&s->reset, take_apart(word).generation);
     } while (!change(s, word, next_generation(take_apart(word), 1)));
     return 0;
 }

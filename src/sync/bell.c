@@ -10,7 +10,7 @@ int mp__bell_enter(mp__bells *bells, uint64_t address)
     for (int i = 0; self && i < MP__BELLS; i++) {
         mp__bell *b = &bells->bell[i];
         uint32_t owner = atomic_load(&b->owner);
-        if (owner && !mp__tag_dead(owner))
+        if (owner && !mp__tag_dead_now(owner))
             continue;
         if (!atomic_compare_exchange_strong(&b->owner, &owner, self))
             continue;
@@ -45,7 +45,7 @@ void mp__bell_ring_all(mp__bells *bells)
             continue;
         uint32_t owner = atomic_load(&b->owner);
         if (owner && mp__os_bell_ring(atomic_load(&b->address)) == -ECONNREFUSED &&
-            mp__tag_dead(owner))
+            mp__tag_dead_now(owner))
             atomic_compare_exchange_strong(&b->owner, &owner, 0);
     }
 }

@@ -149,7 +149,7 @@ int mp_value_equal(const mp_value *a, const mp_value *b)
         return a->text.size == b->text.size &&
                memcmp(a->text.data, b->text.data, a->text.size) == 0;
     if (a->kind == MP_KIND_HANDLE)
-        return a->handle.object == b->handle.object;
+        return mp__handle_identity(a) == mp__handle_identity(b);
     if (!mp__is_container(a))
         return 1; /* None */
     if (a->seq.n != b->seq.n)
@@ -254,7 +254,7 @@ uint64_t mp__value_hash(const mp_value *v)
     case MP_KIND_BYTES:
         return hash_bytes(h ^ 3, v->text.data, v->text.size);
     case MP_KIND_HANDLE:
-        return mix(h, (uint64_t)(uintptr_t)v->handle.object);
+        return mix(h, (uint64_t)(uintptr_t)mp__handle_identity(v));
     default:
         for (size_t i = 0; i < v->seq.n; i++)
             h = mix(h, mp__value_hash(v->seq.items[i]));

@@ -27,6 +27,8 @@ typedef struct mp__handle_ops {
                 uint32_t to); /* an argument of the process with that tag: 0, or why it can
                                               travel no more; NULL: it always can */
     int (*export_to)(void *object, mp__attachments *attachments, int64_t ret_words[2]);
+    const void *(*identity)(
+        const void *object); /* the same for handles of one thing; NULL: the object */
 } mp__handle_ops;
 
 struct mp_value {
@@ -77,6 +79,11 @@ MP__HIDDEN int mp__seq_push(mp_value *seq, mp_value *item); /* takes item */
 MP__HIDDEN int mp__container_finish(mp_value *value); /* index, height, weight; items finished */
 MP__HIDDEN uint64_t mp__value_hash(const mp_value *value);
 MP__HIDDEN bool mp__value_hashable(const mp_value *value);
+
+static inline const void *mp__handle_identity(const mp_value *v)
+{
+    return v->handle.ops->identity ? v->handle.ops->identity(v->handle.object) : v->handle.object;
+}
 
 static inline size_t mp__seq_items(const mp_value *v)
 {
