@@ -82,13 +82,8 @@ int mp__word_lock(_Atomic uint32_t *word, mp_time timeout, const _Atomic bool *i
 
 int mp__word_unlock(_Atomic uint32_t *word)
 {
-    uint32_t seen = atomic_load_explicit(word, memory_order_relaxed);
-    do {
-        if (!seen)
-            return -EPERM;
-    } while (!atomic_compare_exchange_weak_explicit(word, &seen, 0, memory_order_release,
-                                                    memory_order_relaxed));
-    if (seen & MP__LOCK_WAITERS)
+    uint32_t was = atomic_exchange(word, 0);
+    if (mp__unlikely(was & MP__LOCK_WAITERS))
         mp__os_futex_wake(word, 1);
-    return 0;
+    return was ? 0 : -EPERM;
 }

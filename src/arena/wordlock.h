@@ -36,10 +36,8 @@ MP__HIDDEN int mp__word_unlock(_Atomic uint32_t *word);
 
 static inline void mp__word_release(_Atomic uint32_t *word)
 {
-    uint32_t held = atomic_load_explicit(&mp__tag_known, memory_order_relaxed);
-    if (mp__unlikely(!atomic_compare_exchange_strong_explicit(word, &held, 0, memory_order_release,
-                                                              memory_order_relaxed)))
-        mp__word_unlock(word);
+    if (mp__unlikely(atomic_exchange(word, 0) & MP__LOCK_WAITERS))
+        mp__os_futex_wake(word, 1);
 }
 
 #endif

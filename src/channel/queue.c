@@ -75,11 +75,15 @@ int mp__queue_check(const mp_queue *queue)
 static int wait_for(mp_queue *q, mp__end *end, uint64_t seen, mp__deadline deadline)
 {
     _Atomic uint32_t *half = mp__end_half(end);
-    bool get = end == &mp__queue_ring(q)->in;
+    mp__spin *spin = end == &mp__queue_ring(q)->in ? &q->get_spin : &q->put_spin;
     int r = mp__queue_check(q);
-    if (r < 0 || mp__spin_while(get ? &q->get_spin : &q->put_spin, half, (uint32_t)seen))
+    if (r < 0)
         return r;
-    return mp__gate_wait(&end->gate, half, (uint32_t)seen, deadline, MP__WAIT_SLICE);
+    if (!mp__spin_while(spin, half, (uint32_t)seen))
+        return mp__gate_wait(&end->gate, half, (uint32_t)seen, deadline, MP__WAIT_SLICE);
+    if (mp__spin_linger(spin))
+        mp__spin_gathered(spin, (atomic_load(&end->word) >> 1) - (seen >> 1) > 1);
+    return 0;
 }
 
 static mp__deadline deadline_of(mp_time timeout)

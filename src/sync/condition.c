@@ -9,6 +9,10 @@
  *   tag|SIGNALED -> 0     by the waiter, when it holds the lock again; or by a burial, which has passed the
  *                         notification on
  *
+ * A notifier wakes those whom it has signaled when it releases the lock, which they need first; until then
+ * their entries stand in the list `owed`.  One that is killed before leaves the list to the next holder of
+ * the lock; one that is killed between its release and the wake-ups costs the waiters one slice.
+ *
  * Every step is one compare-and-swap, so there are no counts that a dead process could leave wrong.
  * Entries are taken and notified in about the order of arrival.
  */
@@ -17,11 +21,14 @@
 
 #define KIND MP__OBJECT_CONDITION
 #define SIGNALED 0x80000000u
+#define OWED 16
 
 typedef struct state {
     mp__recursive lock;
     _Atomic uint32_t arrivals; /* hint: where to look for a free entry */
     _Atomic uint32_t notified; /* hint: where to look for the oldest waiter */
+    _Atomic uint32_t owed_count;
+    uint32_t owed[OWED]; /* guarded by the lock */
     _Atomic uint32_t entries[MP_CONDITION_WAITERS];
 } state;
 
@@ -36,10 +43,25 @@ int mp_condition_acquire(mp_condition *condition, mp_time timeout)
     return mp__recursive_acquire(&((state *)mp__shared_data(condition))->lock, timeout);
 }
 
+/* Releases the lock, once, and wakes those who were signaled. */
+static int release(state *s)
+{
+    uint32_t owed[OWED], n = atomic_load_explicit(&s->owed_count, memory_order_relaxed);
+    if (mp__likely(!n) || !mp__recursive_is_mine(&s->lock) || atomic_load(&s->lock.count) > 1)
+        return mp__recursive_release(&s->lock);
+    n = n < OWED ? n : OWED;
+    memcpy(owed, s->owed, n * sizeof *owed);
+    atomic_store_explicit(&s->owed_count, 0, memory_order_relaxed);
+    int r = mp__recursive_release(&s->lock);
+    for (uint32_t i = 0; i < n; i++)
+        mp__os_futex_wake(&s->entries[owed[i] % MP_CONDITION_WAITERS], 1);
+    return r;
+}
+
 int mp_condition_release(mp_condition *condition)
 {
     MP__CHECK(mp__shared_is(condition, KIND));
-    return mp__recursive_release(&((state *)mp__shared_data(condition))->lock);
+    return release(mp__shared_data(condition));
 }
 
 /* ---- waiting ---- */
@@ -81,7 +103,7 @@ int mp_condition_wait(mp_condition *condition, mp_time timeout)
         return mp__fail(-EAGAIN, "%d wait for the condition already", MP_CONDITION_WAITERS);
     uint32_t count = atomic_load(&s->lock.count);
     atomic_store(&s->lock.count, 1);
-    mp__recursive_release(&s->lock);
+    release(s);
     int r = sleep_on(entry, deadline), locked;
     bool signaled = r == 0;
     while ((locked = mp__recursive_acquire(&s->lock, MP_FOREVER)) == -EINTR)
@@ -109,8 +131,20 @@ int mp_condition_wait_for(mp_condition *condition, int (*predicate)(void *data),
 
 /* ---- notifying ---- */
 
+/* Wakes a waiter, later if we hold the lock and there is room for it in the list. */
+static void wake_entry(state *s, uint32_t index, bool locked)
+{
+    uint32_t n = atomic_load_explicit(&s->owed_count, memory_order_relaxed);
+    if (!locked || n >= OWED) {
+        mp__os_futex_wake(&s->entries[index], 1);
+        return;
+    }
+    s->owed[n] = index;
+    atomic_store_explicit(&s->owed_count, n + 1, memory_order_release);
+}
+
 /* Signals up to n entries, from the oldest on. */
-static unsigned signal_entries(state *s, unsigned n)
+static unsigned signal_entries(state *s, unsigned n, bool locked)
 {
     unsigned woken = 0;
     uint32_t from = atomic_load(&s->notified);
@@ -122,7 +156,7 @@ static unsigned signal_entries(state *s, unsigned n)
         if (mp__tag_dead(seen)) {
             atomic_compare_exchange_strong(entry, &seen, 0);
         } else if (atomic_compare_exchange_strong(entry, &seen, seen | SIGNALED)) {
-            mp__os_futex_wake(entry, 1);
+            wake_entry(s, (from + k) % MP_CONDITION_WAITERS, locked);
             atomic_store(&s->notified, from + k + 1);
             woken++;
         }
@@ -136,7 +170,7 @@ int mp_condition_notify(mp_condition *condition, unsigned n)
     state *s = mp__shared_data(condition);
     if (!mp__recursive_is_mine(&s->lock))
         return mp__fail(-EPERM, "the condition's lock is not held by this thread");
-    return (int)signal_entries(s, n);
+    return (int)signal_entries(s, n, true);
 }
 
 int mp_condition_notify_all(mp_condition *condition)
@@ -153,7 +187,7 @@ static void bury_entry(state *s, _Atomic uint32_t *entry, mp__tag tag)
     uint32_t seen = atomic_load(entry);
     while ((seen & MP__TAG_BITS) == tag) {
         if (seen & SIGNALED)
-            signal_entries(s, 1);
+            signal_entries(s, 1, false);
         if (atomic_compare_exchange_strong(entry, &seen, 0))
             return;
     }

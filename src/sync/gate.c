@@ -9,6 +9,7 @@
 #define ANNOUNCE 2u
 #define SPIN_TIME 20000 /* ns */
 #define DEBT_MOST 12
+#define LINGER 256 /* turns */
 
 int mp__gate_wait(mp__gate *gate, _Atomic uint32_t *word, uint32_t seen, mp__deadline deadline,
                   mp_time slice)
@@ -67,4 +68,14 @@ bool mp__spin_while(mp__spin *spin, _Atomic uint32_t *word, uint32_t seen)
     atomic_store_explicit(&spin->debt, debt < DEBT_MOST ? debt + 1 : DEBT_MOST,
                           memory_order_relaxed);
     return false;
+}
+
+bool mp__spin_linger(mp__spin *spin)
+{
+    if (!atomic_load_explicit(&spin->gathers, memory_order_relaxed) &&
+        atomic_fetch_add_explicit(&spin->lingered, 1, memory_order_relaxed) % 64 != 63)
+        return false;
+    for (int i = 0; i < LINGER; i++)
+        mp__os_relax();
+    return true;
 }

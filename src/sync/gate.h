@@ -40,8 +40,20 @@ static inline bool mp__gate_is_shut(mp__gate *gate)
 /* How well looking paid lately, for one waiter; process-local.  Zeroed at first. */
 typedef struct mp__spin {
     _Atomic int debt;
-    _Atomic unsigned skipped;
+    _Atomic unsigned skipped, lingered;
+    _Atomic bool gathers;
 } mp__spin;
+
+/*
+ * After a look that paid: two processes that pass items one by one move the same cache lines for each of
+ * them.  Lingers a little before it takes what came, if lately more came meanwhile; the caller tells by
+ * mp__spin_gathered() how many there were then.
+ */
+MP__HIDDEN bool mp__spin_linger(mp__spin *spin);
+static inline void mp__spin_gathered(mp__spin *spin, bool several)
+{
+    atomic_store_explicit(&spin->gathers, several, memory_order_relaxed);
+}
 
 /* Looks for a moment, if that pays, and returns true when *word is no longer `seen`. */
 MP__HIDDEN bool mp__spin_while(mp__spin *spin, _Atomic uint32_t *word, uint32_t seen);

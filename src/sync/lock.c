@@ -20,6 +20,8 @@ mp_lock *mp_lock_new(void)
 int mp_lock_acquire(mp_lock *lock, mp_time timeout)
 {
     MP__CHECK(mp__shared_is(lock, KIND));
+    if (mp__likely(mp__word_trylock(word_of(lock))))
+        return 0;
     return mp__word_lock(word_of(lock), timeout, &mp__interruptible);
 }
 

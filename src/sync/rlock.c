@@ -24,6 +24,11 @@ bool mp__recursive_is_mine(const mp__recursive *lock)
 
 int mp__recursive_acquire(mp__recursive *lock, mp_time timeout)
 {
+    if (mp__likely(mp__word_trylock(&lock->word))) {
+        atomic_store_explicit(&lock->count, 1, memory_order_relaxed);
+        atomic_store_explicit(&lock->thread, this_thread(), memory_order_relaxed);
+        return 0;
+    }
     if (mp__recursive_is_mine(lock)) {
         uint32_t count = atomic_load(&lock->count);
         if (count >= MP_SEMAPHORE_MAX)

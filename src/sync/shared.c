@@ -4,11 +4,6 @@
 
 #include "os/os.h"
 
-mp__magic mp__shared_magic(mp__object_kind kind)
-{
-    return (mp__magic)(MP__MAGIC_SHARED + (int)kind);
-}
-
 static struct {
     size_t size;
     void (*fini)(void *handle);

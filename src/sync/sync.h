@@ -25,7 +25,11 @@ typedef struct mp__shared {
 MP__HIDDEN void mp__shared_describe(mp__object_kind kind, size_t size, void (*fini)(void *handle));
 
 /* By object kind. */
-MP__HIDDEN mp__magic mp__shared_magic(mp__object_kind kind);
+static inline mp__magic mp__shared_magic(mp__object_kind kind)
+{
+    return (mp__magic)(MP__MAGIC_SHARED + (int)kind);
+}
+
 MP__HIDDEN void *mp__shared_new(mp__object_kind kind, size_t size);
 MP__HIDDEN void *mp__shared_ref(void *handle, mp__object_kind kind);
 MP__HIDDEN void mp__shared_free(void *handle, mp__object_kind kind);
