@@ -55,6 +55,7 @@ static void set_up(mp__slot *s, const char *name)
     atomic_store(&s->has_exit, 0);
     atomic_store(&s->exit_code, 0);
     atomic_store(&s->failed, 0);
+    atomic_store(&s->over, 0);
     s->text[0] = 0;
     snprintf(s->name, sizeof s->name, "%s", name);
     atomic_store(&s->made_at, mp__os_now());
@@ -252,11 +253,16 @@ bool mp__tag_dead(mp__tag tag)
         return true;
     if (STATE(word) != MP__SLOT_RUNNING)
         return false;
-    int r = pthread_mutex_trylock(&s->life);
-    if (r == EBUSY)
-        return false;
-    if (r == 0 || r == EOWNERDEAD) /* without making it consistent: dead for good */
-        pthread_mutex_unlock(&s->life);
+    if (!atomic_load(&s->over)) {
+        int r = pthread_mutex_trylock(&s->life);
+        if (r == EBUSY)
+            return false;
+        /* It must not be asked again: a robust mutex that was found so and was not made consistent is held
+         * for ever by whoever asks for the third time (glibc 2.36). */
+        atomic_store(&s->over, 1);
+        if (r == 0 || r == EOWNERDEAD)
+            pthread_mutex_unlock(&s->life);
+    }
     return has_ended(s);
 }
 

@@ -45,6 +45,7 @@ typedef struct mp__slot {
     _Atomic uint32_t failed; /* 1 when `text` says why the child could not run its target */
     char name[128];
     char text[MP__SLOT_TEXT];
+    _Atomic uint32_t over;   /* 1: the mutex was found without a holder; it is not asked again */
     _Atomic int64_t born_at; /* time since boot when the process claimed to run, ns */
     pthread_mutex_t life;    /* robust; held by the process for its whole life */
 } mp__slot;

@@ -50,6 +50,7 @@ __attribute__((constructor)) static void set_up(void)
 {
     mp__shared_describe(MP__OBJECT_QUEUE, sizeof(mp_queue), fini);
     mp__object_on_death(MP__OBJECT_QUEUE, bury);
+    mp__object_on_free(MP__OBJECT_QUEUE, mp__queue_drain);
 }
 
 mp_queue *mp_queue_ref(mp_queue *queue)

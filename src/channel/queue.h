@@ -42,6 +42,9 @@ MP__HIDDEN int64_t mp__queue_put_items(mp_queue *queue, const mp__item *items, s
                                        mp_time timeout);
 MP__HIDDEN int64_t mp__queue_take(mp_queue *queue, mp__sink *sink, mp_time timeout);
 
+/* queue_value.c: before a queue is freed. */
+MP__HIDDEN void mp__queue_drain(mp__object *object);
+
 /* queue_fd.c: after a get that may have left the queue empty. */
 MP__HIDDEN void mp__queue_bell_again(mp_queue *queue);
 MP__HIDDEN void mp__queue_bell_fini(mp_queue *queue);

@@ -295,12 +295,7 @@ static void drop(const void *data, uint64_t size)
         mp_value_free(value);
 }
 
-static void drain(mp__object *object)
+void mp__queue_drain(mp__object *object)
 {
     mp__ring_drain((mp__ring *)(void *)object->data, drop);
-}
-
-__attribute__((constructor)) static void set_up(void)
-{
-    mp__object_on_free(MP__OBJECT_QUEUE, drain);
 }

@@ -111,6 +111,9 @@ int mp__os_ended_sentinel(void)
     return fds[0];
 }
 
+#define EXITING \
+    0x4u /* PF_EXITING: it runs no more code of the program's, and is not yet a zombie */
+
 int mp__os_process_started(pid_t pid, int64_t *ret_time)
 {
     char path[64], text[1024], state;
@@ -125,12 +128,15 @@ int mp__os_process_started(pid_t pid, int64_t *ret_time)
     text[n] = 0;
     char *p = strrchr(text, ')'); /* the name before it may hold anything */
     unsigned long long ticks;
+    unsigned flags;
+    long threads;
     if (!p || sscanf(p + 1,
-                     " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+                     " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld "
                      "%*d %llu",
-                     &state, &ticks) != 2)
+                     &state, &flags, &threads, &ticks) != 4)
         return -EBADMSG;
-    if (state == 'Z' || state == 'X')
+    bool is_over = state == 'Z' || state == 'X' || (flags & EXITING);
+    if (is_over && threads <= 1) /* with more, only its first thread is */
         return -ESRCH;
     *ret_time = (int64_t)ticks * (1000000000 / sysconf(_SC_CLK_TCK));
     return 0;
