@@ -74,7 +74,7 @@ typedef struct mp_pool_options {
         sizeof(mp_pool_options), 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 1, 0, 0 \
     }
 
-/** A pool of so many workers (0: one for each processor).  NULL with EAGAIN, ENOMEM, EMFILE, MP_ENOMAIN,
+/** A pool of so many workers (0: one for each processor; at most 1000: EINVAL).  NULL with EAGAIN, ENOMEM, EMFILE, MP_ENOMAIN,
  *  MP_EDAEMON. */
 MULTIPROC_API mp_pool *mp_pool_new(unsigned workers);
 

@@ -4,8 +4,8 @@
  *
  * An item is a value, or plain bytes.  It is in the queue when the put has returned, and a process that
  * put something may end at once.  Items of one producer come out in their order.  A queue that is bounded
- * makes its producers wait; one that is not grows in the family's shared memory.  An item of 64 KiB or
- * more is written once, into memory that its receiver then shares.
+ * makes its producers wait; one that is not grows in the family's shared memory.  An item of more than
+ * 4 KiB is written once, into memory that its receiver then shares.
  *
  * Killed inside a put, a process has put its item or not; killed inside a get, it has taken one item with
  * it or none.  Nobody else notices.  With put_many and get_many the same holds for each part of the work

@@ -2,9 +2,9 @@
 /*
  * Blocks of memory that processes share.
  *
- * mp_shm is the usual kind: plain bytes at an address, without a name and without a descriptor.  A block travels to other processes as an argument or in a message; in each of them its
- * bytes stand at another address.  It is given back when the last process that holds it drops it or
- * dies.
+ * mp_shm is the usual kind: plain bytes at an address, without a name and without a descriptor.  A block
+ * travels to other processes as an argument or in a message; in each of them its bytes stand at another
+ * address.  It is given back when the last process that holds it drops it or dies.
  *
  * mp_named_shm has a name, by which any process of the machine finds it, Python's
  * multiprocessing.shared_memory among them.
@@ -71,8 +71,8 @@ MULTIPROC_API int mp_value_get_shm(const mp_value *value, mp_shm **ret_shm);
  * writable by this user.
  *
  * The name belongs to the family: it is taken away when the last of the processes that the family has now
- * has ended, if nobody has unlinked it before.  Only if the last one is killed it stays; see also
- * mp_named_shm_keep().
+ * has ended, if nobody has unlinked it before.  It stays when the last one is killed, or one whose end
+ * nobody of the family has seen; see also mp_named_shm_keep().
  * NULL with EEXIST, EINVAL for no bytes or a name that is none, ENOSPC, ENOMEM, EMFILE, ENFILE, EACCES,
  * EAGAIN.
  */

@@ -14,8 +14,8 @@
  * int 1; write (bool)1 or mp_value_bool(1) where the receiver is to see True.
  *
  * Parameter types: the integer types, bool, float, double, const char * and char *, mp_value *,
- * mp_connection *, and the pointers of sync.h, queue.h and shm.h.  What a target receives is borrowed from its arguments: a connection, a string
- * or a value parameter lives as long as the call.
+ * mp_connection *, and the pointers of sync.h, queue.h and shm.h.  What a target receives is borrowed from
+ * its arguments: a connection, a string or a value parameter lives as long as the call.
  */
 #ifndef MULTIPROC_TYPED_H
 #define MULTIPROC_TYPED_H
@@ -538,8 +538,10 @@ MP__CXX_NUMBER(double, double)
     }                                                                                          \
     static f##__mp_ret f params
 #define MP__EACH0(f, type) (void)mp__in, (void)mp__out;
-#define MP__EACH1(f, type) *(f##__mp_ret *)mp__out = f(*(const type *)mp__in);
-
+#define MP__EACH1(f, type)                              \
+    type mp__arg;                                       \
+    __builtin_memcpy(&mp__arg, mp__in, sizeof mp__arg); \
+    *(f##__mp_ret *)mp__out = f(mp__arg);
 #define MP_TASK(type, ...)                                  \
     typedef type MP__CAT(MP__FIRST(__VA_ARGS__), __mp_ret); \
     MP__CAT(MP__DECLARE, MP__COUNT(__VA_ARGS__))(MP__TASK, __VA_ARGS__)

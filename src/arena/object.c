@@ -3,7 +3,8 @@
  * Owns shared objects and this process's holds of them (object.h).
  *
  * Shared state changes by single atomic instructions.  A process that is killed between clearing the
- * last holder's bit and freeing the block leaves a block without holders, which its burial frees; one that is killed before a new object is shared leaves a block of its own, which its burial frees.
+ * last holder's bit and freeing the block leaves a block without holders, which its burial frees; one
+ * that is killed before a new object is shared leaves a block of its own, which its burial frees.
  * The list of holds is the process's own and has a lock of the process.
  */
 #include "arena/object.h"

@@ -8,6 +8,8 @@
 #include "os/os.h"
 #include "pool/pool.h"
 
+#define RETRIES_MOST 60000
+
 /* ---- making ---- */
 
 mp_result *mp__job_new(mp_pool *pool, mp__chunk_kind kind, const mp_task *task, size_t n,
@@ -27,6 +29,8 @@ mp_result *mp__job_new(mp_pool *pool, mp__chunk_kind kind, const mp_task *task, 
     job->options = options ? *options : none;
     if (job->options.retries < 0)
         job->options.retries = (int)pool->options.retries;
+    if (job->options.retries > RETRIES_MOST)
+        job->options.retries = RETRIES_MOST;
     if (job->options.timeout <= 0)
         job->options.timeout = pool->options.timeout;
     job->chunk = job->options.chunk;
@@ -41,7 +45,7 @@ mp_result *mp__job_new(mp_pool *pool, mp__chunk_kind kind, const mp_task *task, 
     else if (kind != MP__CHUNK_ARRAY)
         enough = enough && (job->values = mp__alloc_zero((n + 1) * sizeof *job->values));
     if (job->options.retries > 0)
-        enough = enough && (job->attempts = mp__alloc_zero(n + 1));
+        enough = enough && (job->attempts = mp__alloc_zero((n + 1) * sizeof *job->attempts));
     if (!enough) {
         mp_result_free(job);
         return mp__null(-ENOMEM);

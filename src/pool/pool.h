@@ -113,8 +113,8 @@ struct mp_result {
     size_t next, sent; /* first item never sent; chunks on their way */
     mp__range *again;
     size_t finished;
-    uint8_t *state;    /* of items: 1: done; but for arrays */
-    uint8_t *attempts; /* when they may be run again */
+    uint8_t *state;     /* of items: 1: done; but for arrays */
+    uint16_t *attempts; /* when they may be run again */
     mp_value **values;
     mp_buffer **buffers;
     mp__task_error *errors; /* in no order */
