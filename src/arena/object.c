@@ -14,6 +14,7 @@
 struct mp__hold {
     mp__list node;
     uint32_t refs;
+    bool delivered;
     uint64_t offset, serial;
     mp__object *object;
 };
@@ -76,6 +77,7 @@ static void free_as(mp__object *o, uint64_t offset, uint64_t seen)
         return;
     if (o->kind < MP__OBJECT_KINDS && on_free[o->kind])
         on_free[o->kind](o);
+    mp__heap_own(offset); /* if we are killed before it is free, it is given back with our own */
     mp__heap_free(offset);
 }
 
@@ -147,16 +149,16 @@ mp__hold *mp__object_new_raw(mp__object_kind kind, size_t size)
 void mp__hold_free(mp__hold *hold)
 {
     pthread_mutex_lock(&lock);
-    bool last = --hold->refs == 0;
-    if (last) {
+    bool last = --hold->refs == 0, delivered = hold->delivered;
+    if (last && !delivered) {
         mp__list_remove(&hold->node);
         clear_bit(hold->object, mp__tag_self());
     }
     pthread_mutex_unlock(&lock);
-    if (last) {
+    if (last && !delivered)
         free_if_unheld(hold->object, hold->offset, hold->serial);
+    if (last)
         free(hold);
-    }
 }
 
 mp__hold *mp__hold_again(mp__hold *hold)
@@ -192,6 +194,16 @@ void mp__hold_give(mp__hold *hold, mp__tag to, int64_t ret_words[2])
     else
         add_transit(hold->object);
     mp__hold_words(hold, ret_words);
+}
+
+void mp__hold_deliver(mp__hold *hold)
+{
+    add_transit(hold->object);
+    pthread_mutex_lock(&lock);
+    mp__list_remove(&hold->node);
+    clear_bit(hold->object, mp__tag_self());
+    hold->delivered = true;
+    pthread_mutex_unlock(&lock);
 }
 
 void mp__hold_take_back(mp__hold *hold, mp__tag from)
@@ -248,13 +260,26 @@ mp__hold *mp__hold_receive(mp__object_kind kind, const int64_t words[2], bool fr
     return h;
 }
 
-void mp__holds_give_all(mp__tag to)
+static _Thread_local mp__tag next_child; /* who is about to be forked by this thread */
+
+void mp__holds_give_at_fork(mp__tag to)
 {
-    pthread_mutex_lock(&lock);
+    next_child = to;
+}
+
+/* With the lock. */
+static void give_all(mp__tag to)
+{
     for (mp__list *n = holds.next; n != &holds; n = n->next)
         set_bit(MP__CONTAINER(n, mp__hold, node)->object, to);
     for (mp__list *n = block_holds.next; n != &block_holds; n = n->next)
         set_bit(MP__CONTAINER(n, mp__hold, node)->object, to);
+}
+
+void mp__holds_give_all(mp__tag to)
+{
+    pthread_mutex_lock(&lock);
+    give_all(to);
     pthread_mutex_unlock(&lock);
 }
 
@@ -348,6 +373,9 @@ void mp__objects_leave(mp__object_kind kind)
 void mp__objects_before_fork(void)
 {
     pthread_mutex_lock(&lock);
+    if (next_child)
+        give_all(next_child);
+    next_child = 0;
 }
 
 void mp__objects_in_parent(void)

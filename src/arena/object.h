@@ -59,6 +59,9 @@ MP__HIDDEN void mp__hold_words(const mp__hold *hold, int64_t ret_words[2]);
 
 /* Hands it to the process of that tag, before it starts; or, with 0, into a message. */
 MP__HIDDEN void mp__hold_give(mp__hold *hold, mp__tag to, int64_t ret_words[2]);
+/* Into a message, once and for all: this hold is none any more, and freeing it only frees memory.  For a
+ * hold that is its process's only one. */
+MP__HIDDEN void mp__hold_deliver(mp__hold *hold);
 MP__HIDDEN void mp__hold_take_back(mp__hold *hold, mp__tag from);
 
 /* At the other side.  NULL with errno: MP_EFOREIGN for a stale or foreign reference. */
@@ -71,8 +74,9 @@ MP__HIDDEN mp__object *mp__object_at(mp__object_kind kind, const int64_t words[2
 /* One reference in a message less: its receiver holds the object itself, or there is none. */
 MP__HIDDEN void mp__object_arrived(mp__object_kind kind, const int64_t words[2]);
 
-/* Hands all that this process holds to a child that is about to be forked. */
+/* Hands all that this process holds to a process; or, when this thread forks next, to its child. */
 MP__HIDDEN void mp__holds_give_all(mp__tag to);
+MP__HIDDEN void mp__holds_give_at_fork(mp__tag to);
 
 /* Makes all processes that there are now hold the object, instead of this hold, which is gone then. */
 MP__HIDDEN void mp__hold_give_family(mp__hold *hold);

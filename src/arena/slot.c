@@ -75,8 +75,13 @@ static bool try_claim(uint32_t index, bool abandoned, const char *name, mp__slot
     uint64_t word = s ? atomic_load(&s->word) : 0;
     if (!s || (STATE(word) != MP__SLOT_FREE && !(abandoned && is_abandoned(s, word))))
         return false;
-    if (STATE(word) != MP__SLOT_FREE)
+    if (STATE(word) != MP__SLOT_FREE) { /* ours to bury, before anybody else may use it */
+        uint64_t mine = WORD(GENERATION(word), mp__os_pid(), STATE(word));
+        if (!atomic_compare_exchange_strong(&s->word, &word, mine))
+            return false;
+        word = mine;
         bury(index, GENERATION(word));
+    }
     uint32_t generation = (GENERATION(word) + 1) & 0xffffff;
     if (!atomic_compare_exchange_strong(&s->word, &word,
                                         WORD(generation, mp__os_pid(), MP__SLOT_CLAIMED)))

@@ -20,7 +20,7 @@ struct mp_queue {
         pthread_mutex_t lock;
         _Atomic int state;           /* 0: none; else fd + 1 */
         int index;                   /* in ring->bells */
-        _Atomic uint32_t fork_count; /* + 1; 0: never used; BEING_MADE */
+        _Atomic uint32_t fork_count; /* + 1; 0: never used; with BEING_MADE */
     } bell;
 };
 

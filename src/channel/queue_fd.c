@@ -7,7 +7,7 @@
 
 #include "os/os.h"
 
-#define BEING_MADE UINT32_MAX
+#define BEING_MADE 0x80000000u
 
 bool mp__queue_ready(const mp_queue *queue)
 {
@@ -20,13 +20,13 @@ void mp__queue_bell_init(mp_queue *queue)
 {
     uint32_t mine = atomic_load(&mp__fork_count) + 1, seen = atomic_load(&queue->bell.fork_count);
     while (seen != mine) {
-        if (seen == BEING_MADE ||
-            !atomic_compare_exchange_weak(&queue->bell.fork_count, &seen, BEING_MADE)) {
+        if (seen == (mine | BEING_MADE) ||
+            !atomic_compare_exchange_weak(&queue->bell.fork_count, &seen, mine | BEING_MADE)) {
             mp__os_yield();
             seen = atomic_load(&queue->bell.fork_count);
             continue;
         }
-        if (seen) /* the parent's: another process cannot empty it for us */
+        if (seen && !(seen & BEING_MADE)) /* the parent's: another process cannot empty it for us */
             mp__os_close(atomic_load(&queue->bell.state) - 1);
         pthread_mutex_init(&queue->bell.lock, NULL);
         atomic_store(&queue->bell.state, 0);

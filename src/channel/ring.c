@@ -228,7 +228,7 @@ static int grow(mp__ring *ring, mp__segment *last, uint64_t last_size)
         return mp_error_code();
     mp__hold_words(hold, words);
     note(in, next, words);
-    mp__hold_give(hold, 0, words);
+    mp__hold_deliver(hold);
     *place = *place_of(in, word);
     if (place->position <= last_size && last_size - place->position >= HEAD)
         *(uint64_t *)(void *)(last->data + place->position) = RECORD(END, 0);
@@ -341,7 +341,7 @@ static int64_t put_some(mp__ring *ring, mp__ring_cache *cache, const mp__item *i
     if (block) {
         mp__hold_words(block, words);
         note(in, next, words);
-        mp__hold_give(block, 0, words);
+        mp__hold_deliver(block); /* before anybody can get it, who may be another thread of ours */
     }
     commit(in, next);
     if (block)
@@ -655,7 +655,10 @@ bool mp__ring_full(const mp__ring *ring)
 
 void mp__ring_settle(mp__ring *ring)
 {
-    if (lock_end(ring, &ring->out, 0) == 0)
+    int r;
+    while ((r = lock_end(ring, &ring->out, 0)) == -EINTR)
+        ;
+    if (r == 0)
         unlock_end(&ring->out);
 }
 
@@ -664,11 +667,13 @@ void mp__ring_bury(mp__ring *ring, mp__tag tag)
     mp__end *ends[2] = {&ring->in, &ring->out};
     for (int i = 0; i < 2; i++) {
         mp__end *end = ends[i];
-        if ((atomic_load(&end->lock) & MP__TAG_BITS) == tag &&
-            mp__word_lock(&end->lock, 0, NULL) == -EOWNERDEAD) {
+        int r = -EBUSY;
+        if ((atomic_load(&end->lock) & MP__TAG_BITS) == tag)
+            r = mp__word_lock(&end->lock, 0, NULL);
+        if (r == -EOWNERDEAD)
             settle(ring, end);
+        if (r == -EOWNERDEAD || r == 0)
             unlock_end(end);
-        }
         mp__os_futex_wake(mp__end_half(end), INT32_MAX); /* it may have owed that */
     }
     mp__bell_bury(&ring->bells, tag);
@@ -676,38 +681,50 @@ void mp__ring_bury(mp__ring *ring, mp__tag tag)
         mp__ring_sweep(ring, mp__tag_index(tag));
 }
 
+/* An item that was taken out, to be dropped after the commit. */
 typedef struct drain {
     mp__sink sink;
-    void (*drop)(const void *data, uint64_t size);
+    char room[MP__RING_INLINE];
+    uint64_t size;
+    bool has_handles;
+    mp__hold *block;
 } drain;
 
 static int drain_inline(mp__sink *sink, const void *data, uint64_t size)
 {
+    drain *d = (drain *)sink;
     const uint64_t *record = (const uint64_t *)(const void *)((const char *)data - HEAD);
-    if (FLAGS_OF(*record) & HAS_HANDLES)
-        ((drain *)sink)->drop(data, size);
+    d->has_handles = FLAGS_OF(*record) & HAS_HANDLES;
+    d->block = NULL;
+    d->size = size;
+    memcpy(d->room, data, size);
     return 1;
 }
 
 static int drain_block(mp__sink *sink, mp__hold *block, uint64_t size)
 {
-    ((drain *)sink)->drop(mp__hold_data(block), size);
-    mp__hold_free(block);
+    drain *d = (drain *)sink;
+    d->has_handles = true; /* its record is not at hand */
+    d->block = block;
+    d->size = size;
     return 1;
 }
 
 void mp__ring_drain(mp__ring *ring, void (*drop)(const void *data, uint64_t size))
 {
-    drain d = {.sink = {.take = drain_inline, .take_block = drain_block, .most = 1}, .drop = drop};
+    drain d;
+    d.sink = (mp__sink){.take = drain_inline, .take_block = drain_block, .most = 1};
     mp__end *out = &ring->out;
     settle(ring, &ring->in);
     settle(ring, out);
     out->seen = atomic_load(&ring->in.word);
     ring->joinable = 0;
-    uint64_t n;
-    while ((n = available(ring, atomic_load(&out->word))) > 0)
-        if (take_some(ring, NULL, &d.sink, 1) <= 0)
-            break;
+    while (available(ring, atomic_load(&out->word)) > 0 && take_some(ring, NULL, &d.sink, 1) > 0) {
+        if (d.has_handles)
+            drop(d.block ? mp__hold_data(d.block) : d.room, d.size);
+        if (d.block)
+            mp__hold_free(d.block);
+    }
     mp__place *place = place_of(out, atomic_load(&out->word));
     mp__place last = *place_of(&ring->in, atomic_load(&ring->in.word));
     while (place->segment[0] != last.segment[0] || place->segment[1] != last.segment[1]) {

@@ -71,21 +71,25 @@ static uint64_t balance(const mp__taker *taker)
 static bool write_off(mp__ring *ring, uint32_t index)
 {
     mp__taker *taker = &mp__ring_takers(ring)[index];
-    uint64_t open = balance(taker), done = atomic_load(&taker->done), all = on_their_way(ring);
-    uint64_t lost = open < all ? open : all;
+    uint64_t settled = atomic_load(&taker->settled), done = atomic_load(&taker->done);
+    uint64_t open = balance(taker), all = on_their_way(ring), lost = open < all ? open : all;
     if (!open)
         return false;
     if (lost && !atomic_compare_exchange_strong(&taker->done, &done, done + lost))
         return false;
-    atomic_fetch_add(&taker->settled, open - lost);
+    if (open > lost) /* unless somebody else has done it meanwhile */
+        atomic_compare_exchange_strong(&taker->settled, &settled, settled + open - lost);
     atomic_fetch_add(&ring->lost, lost);
     return lost != 0;
 }
 
 void mp__ring_sweep(mp__ring *ring, uint32_t index)
 {
-    uint32_t last = atomic_load(&ring->last_taker);
     bool found = false;
+    mp__tag holder = atomic_load(&ring->out.lock) & MP__TAG_BITS;
+    if (!index && holder && mp__tag_dead_now(holder))
+        mp__ring_settle(ring); /* what it was taking when it died counts, too */
+    uint32_t last = atomic_load(&ring->last_taker);
     for (uint32_t i = index ? index : 1; i <= last && i < MP__SLOT_COUNT; i++) {
         mp__tag tag = index ? 0 : mp__tag_at(i);
         mp__taker *taker = &mp__ring_takers(ring)[i];

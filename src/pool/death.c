@@ -41,7 +41,7 @@ typedef struct stand {
 static stand where(const mp__desk *desk, const mp__chunk *c)
 {
     uint64_t run = atomic_load(&desk->run), phase = run & 3;
-    size_t item = (size_t)(run >> 2);
+    size_t item = (size_t)MP__RUN_ITEM_OF(run);
     if (atomic_load(&desk->chunk) != c->number || phase == MP__RUN_NOT_BEGUN || item < c->first ||
         item >= c->first + c->count)
         return (stand){c->first, false};
@@ -153,6 +153,7 @@ void mp__worker_ended(mp_pool *pool, unsigned i)
     else
         describe(process, pid, w->condemned, why, sizeof why);
     hear_everything(pool);
+    mp__process_free_slot(process);
     mp__ring_settle(mp__queue_ring(pool->tasks));
     uint64_t last = slot && slot < MP__SLOT_COUNT
                         ? atomic_load(&mp__ring_takers(mp__queue_ring(pool->tasks))[slot].last)
@@ -187,8 +188,8 @@ void mp__workers_watch(mp_pool *pool)
         mp__desk *desk = &pool->board->desk[i];
         mp__worker *w = &pool->workers[i];
         uint64_t run;
-        int64_t since = atomic_load(&desk->since);
         mp_result *job = w->process && !w->condemned ? job_at(pool, desk, &run) : NULL;
+        int64_t since = atomic_load(&desk->since); /* of that run, or of a later one */
         if (!job)
             continue;
         if (job->options.soft_timeout > 0 && now - since >= job->options.soft_timeout)

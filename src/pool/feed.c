@@ -21,10 +21,12 @@ mp__chunk *mp__pool_chunk(mp_pool *pool, uint64_t number)
 
 void mp__chunk_close(mp_pool *pool, mp__chunk *chunk)
 {
-    chunk->job->sent--;
-    mp_result_free(chunk->job);
+    mp_result *job = chunk->job;
     chunk->job = NULL;
     pool->open--;
+    if (--job->sent == 0 && job->ready)
+        mp__job_let_go(job);
+    mp_result_free(job);
 }
 
 static size_t choose(const mp_pool *pool, const mp_result *job, size_t left)
@@ -157,19 +159,35 @@ static void hear_failure(mp__chunk *c, const mp__news *news, const char *text, s
                  (unsigned long long)news->first, (int)(size < 512 ? size : 512), text);
 }
 
+static void release_owner(void *owner, void *data, size_t size)
+{
+    (void)data;
+    (void)size;
+    mp_buffer_free(owner);
+}
+
+/* What a task returned, in the block in which it came. */
+static mp_buffer *part_of(mp_buffer *owner, const char *data, size_t size)
+{
+    mp_buffer *part = mp__buffer_wrap((char *)(uintptr_t)data, size, release_owner, owner);
+    if (part)
+        mp_buffer_ref(owner);
+    return part;
+}
+
 static void hear_item(mp__chunk *c, const mp__news *news, const char *data, size_t size,
                       mp_buffer *owner)
 {
     mp_result *job = c->job;
     size_t i = news->first;
-    if (i < c->first || i - c->first >= c->count || (job->state && job->state[i]))
+    if (job->ready || i < c->first || i - c->first >= c->count || (job->state && job->state[i]))
         return;
     c->reported++;
     c->latest = i;
     if (news->kind == MP__NEWS_FAILED) {
         hear_failure(c, news, data, size);
     } else if (news->kind == MP__NEWS_BYTES && job->buffers) {
-        job->buffers[i] = owner ? mp_buffer_ref(owner) : mp_buffer_copy(data, size);
+        job->buffers[i] = owner ? part_of(owner, data, size) : mp_buffer_copy(data, size);
     } else if (news->kind == MP__NEWS_VALUE && job->values) {
         mp__attachments none;
         mp__attachments_init(&none, 0);
@@ -185,23 +203,25 @@ static void hear_item(mp__chunk *c, const mp__news *news, const char *data, size
 
 static void hear_skipped(mp__chunk *c, const mp__news *news)
 {
-    for (size_t i = news->first; i < news->first + news->count && i < c->first + c->count; i++) {
+    size_t end = c->first + c->count, first = news->first > c->first ? news->first : c->first;
+    if (first >= end)
+        return;
+    c->count = first - c->first; /* the rest is settled, also if the worker dies now */
+    for (size_t i = first; i < end; i++)
         mp__job_fail(c->job, i, -ECANCELED, "task '%s' number %zu was cancelled", c->job->task, i);
-        c->reported++;
-        mp__job_finish(c->job, 1);
-    }
+    mp__job_finish(c->job, end - first);
 }
 
 /* The chunk is over: the elements of an array that were not reported are done. */
 static void hear_chunk(mp_pool *pool, mp__chunk *c, const mp__news *news)
 {
     mp_result *job = c->job;
-    double each = (double)news->elapsed / (double)c->count;
+    double each = (double)news->elapsed / (double)(c->count ? c->count : 1);
     job->each = job->each > 0 ? 0.7 * job->each + 0.3 * each : each;
     size_t rest = 0;
     if (job->kind == MP__CHUNK_ARRAY)
         rest = c->count - c->reported;
-    for (size_t i = c->first; job->state && i < c->first + c->count; i++)
+    for (size_t i = c->first; job->state && !job->ready && i < c->first + c->count; i++)
         if (!job->state[i]) {
             mp__job_fail(job, i, -ENOMEM, "task '%s' number %zu: its result was lost", job->task,
                          i);
@@ -244,9 +264,9 @@ void mp__pool_hear(mp_pool *pool, const mp__news *news, const char *data, size_t
     mp__head_ref(&job->head);
     if (news->kind == MP__NEWS_CHUNK)
         hear_chunk(pool, c, news);
-    else if (news->kind == MP__NEWS_SKIPPED)
+    else if (news->kind == MP__NEWS_SKIPPED && !job->ready)
         hear_skipped(c, news);
-    else
+    else if (news->kind != MP__NEWS_SKIPPED)
         hear_item(c, news, data, size, owner);
     mp_result_free(job);
 }

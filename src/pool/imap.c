@@ -23,6 +23,7 @@ struct mp_imap {
     mp_imap_source *next;
     void *data;
     bool unordered, dry;
+    int error;                 /* why no more could be sent; told when all that was sent is out */
     size_t outstanding, ahead; /* arguments that may be, and that are, taken ahead */
     mp_call_options options;
     mp__list parts;
@@ -73,6 +74,10 @@ static int fill(mp_imap *imap)
         }
         if (n)
             r = add_part(imap, items, n);
+        if (r < 0) {
+            imap->error = r;
+            imap->dry = true;
+        }
     }
     return r;
 }
@@ -175,13 +180,17 @@ int mp_imap_next(mp_imap *imap, mp_value **ret_value, mp_time timeout)
     mp__deadline deadline = mp__deadline_after(mp__os_now(), timeout);
     part *p = NULL;
     pthread_mutex_lock(&imap->lock);
-    int r = imap->ahead <= imap->outstanding / 2 ? fill(imap) : 0;
-    if (r == 0 && imap->parts.next == &imap->parts) {
+    if (imap->ahead <= imap->outstanding / 2)
+        (void)fill(imap);
+    if (imap->parts.next == &imap->parts) {
+        int error = imap->error;
+        imap->error = 0;
         pthread_mutex_unlock(&imap->lock);
-        return 0;
+        return error ? mp__fail(error, "the rest of the arguments could not be sent: %s",
+                                mp_error_text(error))
+                     : 0;
     }
-    if (r == 0)
-        r = wait_for_part(imap, deadline, &p);
+    int r = wait_for_part(imap, deadline, &p);
     if (r == 0)
         r = take(imap, p, ret_value);
     pthread_mutex_unlock(&imap->lock);

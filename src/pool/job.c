@@ -146,7 +146,7 @@ static void copy_out(mp_result *job)
     free(bad);
 }
 
-static void let_go_of_input(mp_result *job)
+void mp__job_let_go(mp_result *job)
 {
     free(job->input);
     free(job->offsets);
@@ -165,9 +165,10 @@ static void let_go_of_input(mp_result *job)
 static void complete(mp_result *job)
 {
     mp_pool *pool = job->pool;
-    if (job->kind == MP__CHUNK_ARRAY && job->out)
+    if (job->kind == MP__CHUNK_ARRAY && job->out && job->user_out)
         copy_out(job);
-    let_go_of_input(job);
+    if (!job->sent) /* else workers may still look at it */
+        mp__job_let_go(job);
     mp__list_remove(&job->node);
     mp__list_remove(&job->feeding);
     job->ready = true;
@@ -187,6 +188,8 @@ static void complete(mp_result *job)
 
 void mp__job_finish(mp_result *job, size_t items)
 {
+    if (job->ready)
+        return;
     job->finished += items;
     job->pool->done += items;
     if (job->options.progress)
@@ -217,12 +220,12 @@ void mp__job_end(mp_result *job, int code, const char *text)
             mp__job_fail(job, i, code, "%s", text);
     if (!job->state) { /* of an array it is not known which ones: the whole of it fails */
         mp__job_fail(job, 0, code, "%s", text);
-        mp_shm_free(job->out);
-        job->out = NULL;
+        job->user_out = NULL;
     }
     for (unsigned i = 0; i < MP__WINDOW; i++)
-        if (job->pool->chunks[i].job == job)
-            mp__chunk_close(job->pool, &job->pool->chunks[i]);
+        if (job->pool->chunks[i].job ==
+            job) /* they stay open until their workers are done with them */
+            atomic_fetch_or(&job->pool->board->cancelled[i], MP__CANCELLED);
     mp__job_finish(job, rest);
 }
 
@@ -403,29 +406,53 @@ mp_buffer *mp_result_bytes(const mp_result *result, size_t i)
     return result->buffers ? result->buffers[i] : NULL;
 }
 
+static size_t cancel_range(mp_result *job, size_t first, size_t count)
+{
+    for (size_t i = first; i < first + count; i++)
+        mp__job_fail(job, i, -ECANCELED, "task '%s' number %zu was cancelled", job->task, i);
+    if (count)
+        mp__job_finish(job, count);
+    return count;
+}
+
+/* A chunk on its way: how many of its tasks will never begin for that. */
+static size_t cancel_chunk(mp_pool *pool, unsigned place)
+{
+    mp__chunk *c = &pool->chunks[place];
+    if (atomic_fetch_or(&pool->board->cancelled[place], MP__CANCELLED) & MP__BEGUN)
+        return 0; /* its worker skips the rest, and says so */
+    size_t count = c->count;
+    c->count = 0;
+    return cancel_range(c->job, c->first, count);
+}
+
 int64_t mp_result_cancel(mp_result *result)
 {
     int r = check(result);
     if (r < 0)
         return r;
     mp_pool *pool = result->pool;
-    int64_t begun = 0;
+    int64_t never = 0;
     pthread_mutex_lock(&pool->lock);
+    mp__head_ref(&result->head);
     if (!result->ready && !result->cancelled) {
         result->cancelled = true;
         for (unsigned i = 0; i < MP__WINDOW; i++)
             if (pool->chunks[i].job == result)
-                atomic_store(&pool->board->cancelled[i], 1);
+                never += (int64_t)cancel_chunk(pool, i);
+        while (result->again) {
+            mp__range *range = result->again;
+            result->again = range->next;
+            never += (int64_t)cancel_range(result, range->first, range->count);
+            free(range);
+        }
         size_t next = result->next;
-        begun = (int64_t)(result->n - next);
         result->next = result->n;
-        for (size_t i = next; i < result->n; i++)
-            mp__job_fail(result, i, -ECANCELED, "task '%s' number %zu was cancelled", result->task,
-                         i);
-        mp__job_finish(result, result->n - next);
+        never += (int64_t)cancel_range(result, next, result->n - next);
     }
     pthread_mutex_unlock(&pool->lock);
-    return begun;
+    mp_result_free(result);
+    return never;
 }
 
 mp_result *mp_result_ref(mp_result *result)
@@ -439,7 +466,7 @@ void mp_result_free(mp_result *result)
 {
     if (!mp__is(result, MP__MAGIC_RESULT) || !mp__head_unref(&result->head))
         return;
-    let_go_of_input(result);
+    mp__job_let_go(result);
     for (size_t i = 0; result->values && i < result->n; i++)
         mp_value_free(result->values[i]);
     for (size_t i = 0; result->buffers && i < result->n; i++)

@@ -87,6 +87,9 @@ static int check_options(const mp_pool_options *o)
     for (size_t i = 0; i < MP__COUNT_OF(names); i++)
         if (names[i] && !mp__host()->run && !mp__task_find(names[i]))
             return mp__fail(MP_ENOTARGET, "no task '%s' is registered", names[i]);
+    if (mp_process_daemon(mp_process_current()) == 1)
+        return mp__fail(MP_EDAEMON,
+                        "daemon processes may not have children, so they have no pools");
     if (o->workers > MP__WORKER_MAX)
         return mp__fail(-EINVAL, "a pool of %u workers; there can be %d", o->workers,
                         MP__WORKER_MAX);
@@ -133,6 +136,8 @@ static mp_pool *make(const mp_pool_options *options)
         return mp__null(mp__fail(error, "a pool cannot be made"));
     }
     pool->board = mp_shm_data(pool->board_shm);
+    for (unsigned i = 0; i < pool->nworkers; i++)
+        atomic_store(&pool->board->desk[i].quit, UINT64_MAX);
     return pool;
 }
 
@@ -208,6 +213,7 @@ mp_pool *mp_pool_new_with(const mp_pool_options *options)
             if (pool->workers[i].process) {
                 mp_process_kill(pool->workers[i].process);
                 mp_process_join(pool->workers[i].process, MP_FOREVER);
+                mp__process_free_slot(pool->workers[i].process);
                 mp_process_free(pool->workers[i].process);
             }
         pool->thread_over = true;
@@ -321,7 +327,8 @@ static mp_result *submit(mp_result *job, int r)
     if (r == 0) {
         pthread_mutex_lock(&pool->lock);
         r = mp__job_start(job);
-        if (r == 0 && (!job->quiet || pool->options.lazy))
+        bool watched = job->options.timeout > 0 || job->options.soft_timeout > 0;
+        if (r == 0 && (!job->quiet || pool->options.lazy || watched))
             mp__pool_kick(pool);
         pthread_mutex_unlock(&pool->lock);
     }
@@ -470,6 +477,7 @@ int mp_pool_map_array(mp_pool *pool, const mp_task *task, const void *in, void *
 mp_result *mp_pool_map_bytes_async(mp_pool *pool, const mp_task *task, const mp_bytes *items,
                                    size_t n, const mp_call_options *options)
 {
+    MP__CHECK_NULL(items || !n);
     int r = check_call(pool, task, options);
     if (r < 0)
         return mp__null(r);
@@ -515,7 +523,7 @@ int mp_pool_get_worker(mp_pool *pool, unsigned i, mp_worker_info *ret_info)
     uint64_t run = atomic_load(&desk->run);
     mp_worker_info info = {.tasks = atomic_load(&desk->tasks),
                            .busy_time = (mp_time)atomic_load(&desk->busy),
-                           .item = run >> 2};
+                           .item = MP__RUN_ITEM_OF(run)};
     pthread_mutex_lock(&pool->lock);
     if (pool->workers[i].process)
         info.pid = mp_process_pid(pool->workers[i].process);

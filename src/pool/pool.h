@@ -28,7 +28,12 @@
 
 /* What a worker does with the item in `run`. */
 enum { MP__RUN_NOT_BEGUN = 0, MP__RUN_INSIDE = 1, MP__RUN_OVER = 2, MP__RUN_CONDEMNED = 3 };
-#define MP__RUN(item, phase) ((uint64_t)(item) << 2 | (phase))
+/* The chunk (20 bits of its number, so that the same item of another one is told apart), the item, the
+ * phase. */
+#define MP__RUN(chunk, item, phase) \
+    ((uint64_t)(chunk) << 44 | ((uint64_t)(item) << 2 & MP__RUN_ITEM) | (phase))
+#define MP__RUN_ITEM ((UINT64_C(1) << 44) - 4)
+#define MP__RUN_ITEM_OF(run) (((run)&MP__RUN_ITEM) >> 2)
 
 typedef struct mp__desk { /* of one worker, who alone writes it, but for `run` and `quit` */
     _Alignas(64) _Atomic uint32_t pid;
@@ -41,9 +46,12 @@ typedef struct mp__desk { /* of one worker, who alone writes it, but for `run` a
     char task[MP__TASK_NAME];
 } mp__desk;
 
+/* Whoever sets its flag first decides whether any task of a chunk runs. */
+#define MP__CANCELLED 1u
+#define MP__BEGUN 2u
+
 typedef struct mp__board {
-    _Atomic uint32_t
-        cancelled[MP__WINDOW]; /* 1: chunk number i, modulo the window, shall not run */
+    _Atomic uint32_t cancelled[MP__WINDOW]; /* of the chunk in that place: the flags above */
     mp__desk desk[];
 } mp__board;
 
@@ -200,8 +208,9 @@ MP__HIDDEN void mp__job_fail(mp_result *job, size_t item, int code, const char *
 MP__HIDDEN void mp__job_finish(mp_result *job, size_t items); /* so many more are done */
 MP__HIDDEN bool mp__job_again(mp_result *job, size_t first, size_t count);
 MP__HIDDEN void mp__job_end(mp_result *job, int code,
-                            const char *text); /* all that is not done fails */
-MP__HIDDEN int mp__job_start(mp_result *job);  /* hands it to the pool */
+                            const char *text);  /* all that is not done fails */
+MP__HIDDEN void mp__job_let_go(mp_result *job); /* of its input: nobody works on it any more */
+MP__HIDDEN int mp__job_start(mp_result *job);   /* hands it to the pool */
 
 /* feed.c: under the lock */
 MP__HIDDEN void mp__pool_feed(mp_pool *pool);

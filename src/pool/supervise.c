@@ -69,6 +69,8 @@ int mp__worker_start(mp_pool *pool, unsigned i)
     w->starting = true;
     pthread_mutex_unlock(&pool->lock);
     mp_process *process = mp_process_new_target(&mp__worker_target, worker_args(pool, i), &options);
+    if (process)
+        process->keeps_slot = true; /* others may reap it, but its burial is for us to time */
     int r = mp_process_start(process);
     if (r < 0) {
         mp_process_free(process);
@@ -221,6 +223,9 @@ void *mp__pool_run(void *argument)
     if (fds && worker) {
         work(pool, fds, worker);
         end_workers(pool, fds, worker);
+        for (unsigned i = 0; i < MP__WINDOW; i++)
+            if (pool->chunks[i].job)
+                mp__chunk_close(pool, &pool->chunks[i]);
         call_back(pool);
     } else {
         mp__pool_break(pool, -ENOMEM, "no memory for the pool's thread");

@@ -52,7 +52,7 @@ int mp_task_cancelled(void)
         return 0;
     uint64_t run = atomic_load(&now->desk->run), number = atomic_load(&now->desk->chunk);
     return atomic_load(&now->desk->quit) == run || (run & 3) == MP__RUN_CONDEMNED ||
-           atomic_load(&now->board->cancelled[number % MP__WINDOW]);
+           (atomic_load(&now->board->cancelled[number % MP__WINDOW]) & MP__CANCELLED);
 }
 
 int mp_task_refuse(const char *task, const mp_value *args, size_t i, const char *wanted)

@@ -144,12 +144,14 @@ static void run_element(const work *k, uint64_t item)
 /* From "inside" to "over"; if the pool was quicker, we are to be killed. */
 static void over(worker *w, const work *k, uint64_t item)
 {
-    uint64_t inside = MP__RUN(item, MP__RUN_INSIDE);
+    uint64_t inside = MP__RUN(k->head->number, item, MP__RUN_INSIDE);
     if (!k->head->timed) {
-        atomic_store_explicit(&w->desk->run, MP__RUN(item, MP__RUN_OVER), memory_order_release);
+        atomic_store_explicit(&w->desk->run, MP__RUN(k->head->number, item, MP__RUN_OVER),
+                              memory_order_release);
         return;
     }
-    if (!atomic_compare_exchange_strong(&w->desk->run, &inside, MP__RUN(item, MP__RUN_OVER)))
+    if (!atomic_compare_exchange_strong(&w->desk->run, &inside,
+                                        MP__RUN(k->head->number, item, MP__RUN_OVER)))
         for (;;)
             mp__os_poll(NULL, 0, MP_SECONDS(1));
 }
@@ -167,9 +169,10 @@ static void run_items(worker *w, work *k)
 {
     const mp__chunk_head *head = k->head;
     _Atomic uint32_t *cancelled = &w->board->cancelled[head->number % MP__WINDOW];
+    atomic_fetch_or(cancelled, MP__BEGUN);
     for (uint32_t i = 0; i < head->count; i++) {
         uint64_t item = head->first + i;
-        if (atomic_load_explicit(cancelled, memory_order_relaxed)) {
+        if (atomic_load_explicit(cancelled, memory_order_relaxed) & MP__CANCELLED) {
             mp__news news = about(w, MP__NEWS_SKIPPED, item);
             news.count = head->count - i;
             tell(w, &news, NULL, 0, false);
@@ -177,7 +180,8 @@ static void run_items(worker *w, work *k)
         }
         if (head->timed)
             atomic_store(&w->desk->since, mp__os_now());
-        atomic_store_explicit(&w->desk->run, MP__RUN(item, MP__RUN_INSIDE), memory_order_release);
+        atomic_store_explicit(&w->desk->run, MP__RUN(head->number, item, MP__RUN_INSIDE),
+                              memory_order_release);
         mp__task_now.error = 0;
         if (!k->task)
             mp_task_fail(MP_ENOTARGET, "the worker knows no task '%s'", head->task);
@@ -206,7 +210,7 @@ static void run_chunk(worker *w, const mp_buffer *chunk)
     snprintf(w->desk->task, sizeof w->desk->task, "%s", head->task);
     atomic_store(&w->desk->since, began);
     atomic_store(&w->desk->chunk, 0);
-    atomic_store(&w->desk->run, MP__RUN(head->first, MP__RUN_NOT_BEGUN));
+    atomic_store(&w->desk->run, MP__RUN(head->number, head->first, MP__RUN_NOT_BEGUN));
     atomic_store(&w->desk->chunk, head->number);
     if (head->kind == MP__CHUNK_ARRAY) {
         if (open_arrays(head, &in, &out) < 0 || (k.task && !k.task->each))
@@ -266,7 +270,7 @@ static int work_on(worker *w)
     atomic_store(&w->desk->pid, (uint32_t)mp__os_pid());
     if (start(w))
         return 1;
-    while (!is_used_up(w)) {
+    do {
         mp_buffer *chunk;
         int r = mp_queue_get_buffer(w->tasks, &chunk, MP_FOREVER);
         if (r == -EINTR)
@@ -275,7 +279,7 @@ static int work_on(worker *w)
             break;
         run_chunk(w, chunk);
         mp_buffer_free(chunk);
-    }
+    } while (!is_used_up(w));
     if (w->end && mp__task_find(w->end))
         mp_value_free(call(mp__task_find(w->end), mp_value_tuple(NULL, 0)));
     return 0;

@@ -248,6 +248,7 @@ static int launch(mp_process *p)
             delist(p);
     }
     if (r < 0) {
+        mp__slot_set_exit(p->slot, 0); /* nobody has died */
         mp__slot_free(p->slot);
         p->slot.index = 0;
     }
@@ -326,6 +327,11 @@ static bool server_exit(mp_process *p, int *ret_code, bool *ret_pending)
     return slot_exit(p, ret_code);
 }
 
+void mp__process_free_slot(mp_process *process)
+{
+    mp__slot_free(process->slot);
+}
+
 static void note_failure(mp_process *p)
 {
     mp__slot *s = mp__slot_get(p->slot);
@@ -364,7 +370,8 @@ static int settle(mp_process *p)
     mp__slot_set_exit(p->slot, code); /* for whoever hears of the death from the slot */
     note_failure(p);
     p->state = MP__STATE_ENDED;
-    mp__slot_free(p->slot);
+    if (!p->keeps_slot)
+        mp__slot_free(p->slot);
     delist(p);
     return 0;
 }

@@ -48,6 +48,7 @@ struct mp_process {
     struct mp__name *names;
     char path[128]; /* "1:2": the second child of the first child */
     bool daemon;
+    bool keeps_slot; /* whoever made it gives the slot back: mp__process_free_slot() */
     mp_orphan orphan;
     unsigned char authkey[MP__AUTHKEY_MAX];
     size_t authkey_size;
@@ -97,6 +98,9 @@ MP__HIDDEN mp_process *mp__self(void);
 MP__HIDDEN void mp__self_born(const mp__birth *birth);
 MP__HIDDEN mp__slot_ref mp__self_slot(void);
 MP__HIDDEN void mp__self_fail(const char *text); /* reports why the target cannot run */
+
+/* process.c: of a process with `keeps_slot` that has ended and was joined. */
+MP__HIDDEN void mp__process_free_slot(mp_process *process);
 
 /* exit.c: the end of this process */
 MP__HIDDEN void mp__exit_guard(bool forked); /* in a child, before its target */

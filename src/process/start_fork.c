@@ -65,7 +65,7 @@ int mp__start_fork(mp_process *p)
     describe(p, &birth);
     if (host->before_fork)
         host->before_fork(host->data);
-    mp__holds_give_all(mp__tag_of(p->slot));
+    mp__holds_give_at_fork(mp__tag_of(p->slot));
     mp__forking = p;
     int r = mp__fork_child(p->slot, &pid, &p->pidfd);
     mp__forking = NULL;

@@ -123,8 +123,13 @@ static bool is_missing(uint32_t entry, mp__tag tag)
     return (entry & ~PARTY) || (entry && mp__tag_failed(tag));
 }
 
-/* True when a party is dead; the barrier is broken then. */
-static bool sweep(state *s, uint32_t generation)
+static uint32_t generation_now(state *s)
+{
+    return take_apart(atomic_load(&s->word)).generation;
+}
+
+/* True when a party is dead; the barrier is broken then, whatever generation it is in by now. */
+static bool sweep(state *s)
 {
     bool found = false;
     for (uint32_t i = 1; i < MP__SLOT_COUNT; i++) {
@@ -134,10 +139,11 @@ static bool sweep(state *s, uint32_t generation)
             continue;
         uint32_t pid = mp__tag_pid(tag);
         bool missing = is_missing(entry, tag);
-        if (atomic_compare_exchange_strong(&s->entries[i], &entry, 0) && missing) {
-            break_it(s, generation, pid);
+        if (missing) { /* before the entry goes: whoever is killed in between leaves it to the next */
+            break_it(s, generation_now(s), pid);
             found = true;
         }
+        atomic_compare_exchange_strong(&s->entries[i], &entry, 0);
     }
     return found;
 }
@@ -145,10 +151,12 @@ static bool sweep(state *s, uint32_t generation)
 static void bury(mp__object *object, mp__tag tag)
 {
     state *s = (state *)(void *)object->data;
-    bool missing = is_missing(atomic_load(&s->entries[mp__tag_index(tag)]), tag);
-    if (missing)
-        break_it(s, take_apart(atomic_load(&s->word)).generation, mp__tag_pid(tag));
-    atomic_store(&s->entries[mp__tag_index(tag)], 0);
+    _Atomic uint32_t *entry = &s->entries[mp__tag_index(tag)];
+    uint32_t seen = atomic_load(entry);
+    if (seen && is_missing(seen, tag))
+        break_it(s, generation_now(s), mp__tag_pid(tag));
+    if (seen)
+        atomic_compare_exchange_strong(entry, &seen, 0);
 }
 
 __attribute__((constructor)) static void set_up(void)
@@ -203,7 +211,7 @@ static int wait_for_end(state *s, uint32_t generation, mp__deadline deadline)
         mp_time left = mp__deadline_left(deadline, mp__os_now());
         int slept = mp__os_futex_wait(low_half(s), (uint32_t)word, left < SLICE ? left : SLICE);
         if (slept == -ETIMEDOUT) {
-            sweep(s, generation);
+            sweep(s);
             if (left <= SLICE)
                 r = leave(s, generation, -ETIMEDOUT);
         } else if (slept == -EINTR && atomic_load(&mp__interruptible)) {
@@ -245,11 +253,11 @@ static int wait_inside(state *s, int (*action)(void *data), void *data, mp__dead
             if (!mp__deadline_left(deadline, mp__os_now()))
                 return -ETIMEDOUT;
             mp__os_futex_wait(low_half(s), (uint32_t)word, SLICE);
-            sweep(s, v.generation);
+            sweep(s);
             continue;
         }
         if (v.count + 1 >= s->parties) {
-            int r = sweep(s, v.generation) ? broken(s) : complete(s, word, action, data);
+            int r = sweep(s) ? broken(s) : complete(s, word, action, data);
             if (r != AGAIN)
                 return r;
             continue;

@@ -9,7 +9,7 @@
 #define ANNOUNCE 2u
 #define SPIN_TIME 20000 /* ns */
 #define DEBT_MOST 12
-#define LINGER 256 /* turns */
+#define LINGER 32 /* turns */
 
 int mp__gate_wait(mp__gate *gate, _Atomic uint32_t *word, uint32_t seen, mp__deadline deadline,
                   mp_time slice)
