@@ -68,6 +68,22 @@ static void json_number(const char *key, double number, const char *after)
     fprintf(lines, "\"%s\": %.6g%s", key, number, after);
 }
 
+void bench_left_out(const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    bench_note("left out: %s", text);
+    if (!lines)
+        return;
+    fputc('{', lines);
+    json_text("bench", bench_name);
+    json_text("left_out", text);
+    fputs("\"note\": true}\n", lines);
+}
+
 /* What results.md says about where the figures are from. */
 static void write_environment(void)
 {

@@ -36,6 +36,9 @@ void bench_fail(const char *format, ...) BENCH_PRINTF(1, 2) __attribute__((noret
 /** A line of comment about what was measured or left out. */
 void bench_note(const char *format, ...) BENCH_PRINTF(1, 2);
 
+/** The same of something that the results lack, and why; they will say so. */
+void bench_left_out(const char *format, ...) BENCH_PRINTF(1, 2);
+
 /* ---- clock and processors ---- */
 
 /** Microseconds on the monotonic clock. */
@@ -96,6 +99,35 @@ void bench_table_print(bench_table *table);
 
 /** A formatted text; valid until the 32nd next call. */
 const char *bench_text(const char *format, ...) BENCH_PRINTF(1, 2);
+
+/* ---- ways to pass messages (bench_queue.c; peer_*.c and peer_*.cc) ---- */
+
+/** Messages of one size from some processes to others, with room for so many on their way. */
+typedef struct bench_flow {
+    size_t size;
+    int depth, producers, consumers;
+    int number; /* another one for each flow of the program: for names */
+} bench_flow;
+
+/** A library's way.  All but make and drop are called in the processes that put and get, which end by
+ *  SIGKILL. */
+typedef struct bench_way {
+    const char *name;
+    const char *note; /* what was chosen for it; NULL: nothing */
+    /** What there is before the processes are: NULL with a reason when it cannot carry that. */
+    void *(*make)(const bench_flow *flow, const char **ret_why);
+    /** Which producer or consumer this process is, from 0; NULL: nothing to do. */
+    void (*attach)(void *line, int produces, int index);
+    /** One message or several: their number.  `data` has room for BENCH_MANY of up to BENCH_SMALL. */
+    int (*put)(void *line, const void *data, size_t size);
+    int (*get)(void *line, void *data, size_t size);
+    void (*drop)(void *line);
+} bench_way;
+
+#define BENCH_MANY 64
+#define BENCH_SMALL ((size_t)1024)
+
+extern const bench_way bench_way_pipe, bench_way_mq, bench_way_boost, bench_way_zmq, bench_way_nng;
 
 #ifdef __cplusplus
 }

@@ -24,6 +24,7 @@ TITLES = {
     "bench_pipe": "Pipes",
     "bench_locks": "Locks",
     "bench_queue": "Queues",
+    "bench_pool": "Pools",
 }
 
 WIDTH = 960

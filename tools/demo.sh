@@ -12,7 +12,8 @@ export MULTIPROC_EXAMPLE_SECONDS
 status=0
 for program in hello hello_info square_and_cube workers do_stuff do_stuff_many daemon_child \
     global_number global_inherited start_methods pipe_hello queue_hello queue_context \
-    queue_workers joinable_jobs barrier_rounds plain_functions host_hooks cxx_hello; do
+    queue_workers joinable_jobs barrier_rounds pool_square pool_checksums pool_imap \
+    plain_functions host_hooks cxx_hello; do
     path=$1/examples/c/$program
     if [ ! -x "$path" ]; then
         [ "$program" = cxx_hello ] && continue # built where there is a C++ compiler
