@@ -148,11 +148,13 @@ mp__hold *mp__object_new_raw(mp__object_kind kind, size_t size)
 
 void mp__hold_free(mp__hold *hold)
 {
+    mp__tag self =
+        mp__tag_self(); /* before the lock, which a process forked by hand needs for that */
     pthread_mutex_lock(&lock);
     bool last = --hold->refs == 0, delivered = hold->delivered;
     if (last && !delivered) {
         mp__list_remove(&hold->node);
-        clear_bit(hold->object, mp__tag_self());
+        clear_bit(hold->object, self);
     }
     pthread_mutex_unlock(&lock);
     if (last && !delivered)
@@ -198,10 +200,11 @@ void mp__hold_give(mp__hold *hold, mp__tag to, int64_t ret_words[2])
 
 void mp__hold_deliver(mp__hold *hold)
 {
+    mp__tag self = mp__tag_self();
     add_transit(hold->object);
     pthread_mutex_lock(&lock);
     mp__list_remove(&hold->node);
-    clear_bit(hold->object, mp__tag_self());
+    clear_bit(hold->object, self);
     hold->delivered = true;
     pthread_mutex_unlock(&lock);
 }
@@ -237,7 +240,8 @@ void mp__object_arrived(mp__object_kind kind, const int64_t words[2])
 mp__hold *mp__hold_receive(mp__object_kind kind, const int64_t words[2], bool from_message)
 {
     uint64_t offset = (uint64_t)words[0], serial = (uint64_t)words[1];
-    mp__object *o = mp__tag_self() ? mp__object_at(kind, words) : NULL;
+    mp__tag self = mp__tag_self();
+    mp__object *o = self ? mp__object_at(kind, words) : NULL;
     if (!o)
         return mp__null(mp__fail(MP_EFOREIGN, "the handle is of an object that is gone, or of "
                                               "another family"));
@@ -246,10 +250,10 @@ mp__hold *mp__hold_receive(mp__object_kind kind, const int64_t words[2], bool fr
     if (h) {
         h->refs++;
     } else {
-        set_bit(o, mp__tag_self());
+        set_bit(o, self);
         h = add(offset, serial, o);
         if (!h)
-            clear_bit(o, mp__tag_self());
+            clear_bit(o, self);
     }
     pthread_mutex_unlock(&lock);
     if (from_message) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the life of a child between its birth and its exit.  It claims its slot before anything
- * else, so that a child runs exactly when its parent knows of it (slot.h).
+ * Owns the life of a child between its birth and its exit.  It has claimed its slot before that, so that
+ * a child runs exactly when its parent knows of it (slot.h).
  */
 #include <signal.h>
 #include <stdio.h>
@@ -45,8 +45,6 @@ static int run_target(mp__birth *birth)
 void mp__child_run(mp__birth *birth)
 {
     mp__self_born(birth);
-    if (birth->args_in_memory && mp__slot_live(birth->slot) < 0) /* the others live already */
-        mp__os_exit_now(1);
     watch_parent(birth);
     mp__exit_guard(birth->forked);
     mp__log(MP_LOG_INFO, "child process calls target '%s'", birth->target);

@@ -80,7 +80,6 @@ typedef struct mp__birth {
     int log_level;
     char target[256];
     mp_value *args;
-    bool args_in_memory; /* by fork: it came without a payload */
     bool forked;         /* at-exit handlers that were registered before are not the child's */
 } mp__birth;
 

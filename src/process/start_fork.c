@@ -30,7 +30,6 @@ static void describe(const mp_process *p, mp__birth *birth)
     birth->life = p->life[0];
     birth->args = mp_value_ref(p->args); /* the copied handle may be freed in the child */
     birth->forked = true;
-    birth->args_in_memory = true;
 }
 
 int mp__fork_child(mp__slot_ref slot, pid_t *ret_pid, int *ret_pidfd)
@@ -70,6 +69,8 @@ int mp__start_fork(mp_process *p)
     int r = mp__fork_child(p->slot, &pid, &p->pidfd);
     mp__forking = NULL;
     if (r == 0 && pid == 0) {
+        if (mp__slot_live(p->slot) < 0) /* before the host runs anything that uses shared objects */
+            mp__os_exit_now(1);
         if (host->after_fork_child)
             host->after_fork_child(host->data);
         mp__child_run(&birth);
