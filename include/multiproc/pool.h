@@ -88,7 +88,8 @@ MULTIPROC_API int mp_pool_close(mp_pool *pool);
  *  MP_ECLOSED. */
 MULTIPROC_API int mp_pool_terminate(mp_pool *pool);
 
-/** After close or terminate: waits until all workers have ended.  -EBUSY when it is neither; -ETIMEDOUT. */
+/** After close or terminate: waits until all workers have ended.  -EBUSY when it is neither; -ETIMEDOUT;
+ *  -EDEADLK in a callback of the pool. */
 MULTIPROC_API int mp_pool_join(mp_pool *pool, mp_time timeout);
 
 /** One more reference; returns it. */
@@ -121,7 +122,8 @@ typedef struct mp_call_options {
 /**
  * One call of a task with a tuple of arguments, which is taken over; the result is the caller's to free,
  * also before it is done.  NULL with MP_ECLOSED: the pool is closed or terminated; MP_EBROKEN: its workers
- * cannot start; MP_EFOREIGN; MP_ENOTARGET; MP_ETYPE: the arguments are no tuple or cannot travel; ENOMEM.
+ * cannot start; MP_EFOREIGN; MP_ETYPE: the arguments are no tuple or cannot travel; ENOMEM.  (A task that
+ * the workers do not know fails with MP_ENOTARGET.)
  */
 MULTIPROC_API mp_result *mp_pool_apply_async(mp_pool *pool, const mp_task *task, mp_value *args,
                                              const mp_call_options *options);
@@ -176,7 +178,7 @@ MULTIPROC_API int mp_result_successful(const mp_result *result);
 /**
  * Waits, and gives the value of the one call or the list of all: a new reference.  The error of the first
  * task that failed, with its text, which names the task: what mp_task_fail() was given (a positive number
- * comes as MP_EREMOTE), MP_EWORKER, -ETIMEDOUT of the task; -ECANCELED.  -EAGAIN: not done within `timeout`.
+ * or -EAGAIN comes as MP_EREMOTE), MP_EWORKER, -ETIMEDOUT of the task; -ECANCELED.  -EAGAIN: not done within `timeout`.
  * For arrays and bytes *ret_value is None; ret_value may be NULL.
  */
 MULTIPROC_API int mp_result_get(mp_result *result, mp_value **ret_value, mp_time timeout);

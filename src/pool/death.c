@@ -128,6 +128,11 @@ static void hear_everything(mp_pool *pool)
 static void could_not_start(mp_pool *pool, const char *why)
 {
     char text[700];
+    for (unsigned i = 0; i < pool->nworkers && !pool->broken_text; i++)
+        if (pool->workers[i].process && pool->workers[i].ready) {
+            pool->start_failures = 0; /* others work: somebody kills those that start */
+            return;
+        }
     if (++pool->start_failures < 3 + pool->nworkers)
         return;
     if (pool->broken_text)
@@ -146,7 +151,9 @@ void mp__worker_ended(mp_pool *pool, unsigned i)
     char why[256];
     w->starting = true; /* nobody else touches it meanwhile */
     pthread_mutex_unlock(&pool->lock);
-    int joined = mp_process_join(process, MP_SECONDS(10));
+    int joined = -ETIMEDOUT;
+    for (int tries = 0; tries < 10 && joined < 0 && joined != MP_ESTARTUP; tries++)
+        joined = mp_process_join(process, MP_SECONDS(1));
     pthread_mutex_lock(&pool->lock);
     if (joined < 0 && *mp_error_detail())
         snprintf(why, sizeof why, "%s", mp_error_detail());
@@ -164,6 +171,7 @@ void mp__worker_ended(mp_pool *pool, unsigned i)
         if (pool->chunks[k].job && pool->chunks[k].number / MP__WINDOW == last)
             settle_chunk(pool, &pool->chunks[k], &pool->board->desk[i], w->condemned, why);
     atomic_store(&pool->board->desk[i].pid, 0);
+    atomic_store(&pool->board->desk[i].chunk, 0);
     if (!w->ready)
         could_not_start(pool, why);
     mp_process_free(process);

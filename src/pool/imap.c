@@ -156,7 +156,7 @@ static int take(mp_imap *imap, part *p, mp_value **ret_value)
     const char *text = "";
     int r = mp_result_error(p->result, i, &text);
     if (r != 0)
-        r = mp__fail(r > 0 ? MP_EREMOTE : r, "%s", text);
+        r = mp__fail(r > 0 || r == -EAGAIN ? MP_EREMOTE : r, "%s", text);
     else
         *ret_value = mp_value_ref(p->result->values[i]);
     imap->ahead--;

@@ -343,7 +343,9 @@ static const mp__task_error *first_error(const mp_result *job)
 static int report(const mp_result *job)
 {
     const mp__task_error *e = first_error(job);
-    return mp__fail(e->code > 0 ? MP_EREMOTE : e->code, "%s", e->text ? e->text : "");
+    /* -EAGAIN means that it is not done */
+    return mp__fail(e->code > 0 || e->code == -EAGAIN ? MP_EREMOTE : e->code, "%s",
+                    e->text ? e->text : "");
 }
 
 static int give_value(mp_result *job, mp_value **ret_value)

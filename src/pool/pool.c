@@ -48,6 +48,8 @@ static void free_memory(mp_pool *pool)
         mp__os_close(pool->kick);
     free(pool->workers);
     free(pool->scratch);
+    free(pool->polled);
+    free(pool->polled_worker);
     free(pool->broken_text);
     free((char *)(uintptr_t)pool->options.name);
     free((char *)(uintptr_t)pool->options.start);
@@ -129,8 +131,10 @@ static mp_pool *make(const mp_pool_options *options)
     pool->board_shm = mp_shm_new(sizeof(mp__board) + pool->nworkers * sizeof(mp__desk));
     pool->workers = mp__alloc_zero(pool->nworkers * sizeof *pool->workers);
     pool->scratch = mp__alloc(SCRATCH);
+    pool->polled = mp__alloc((pool->nworkers + 1) * sizeof *pool->polled);
+    pool->polled_worker = mp__alloc((pool->nworkers + 1) * sizeof *pool->polled_worker);
     if (r < 0 || pool->kick < 0 || !pool->tasks || !pool->news || !pool->board_shm ||
-        !pool->workers || !pool->scratch) {
+        !pool->workers || !pool->scratch || !pool->polled || !pool->polled_worker) {
         int error = pool->kick < 0 ? pool->kick : errno ? -errno : -ENOMEM;
         free_memory(pool);
         return mp__null(mp__fail(error, "a pool cannot be made"));
@@ -268,6 +272,11 @@ int mp_pool_terminate(mp_pool *pool)
     return 0;
 }
 
+static bool is_own_thread(const mp_pool *pool)
+{
+    return pool->has_thread && pthread_equal(pthread_self(), pool->thread);
+}
+
 int mp_pool_join(mp_pool *pool, mp_time timeout)
 {
     int r = check_own(pool);
@@ -275,6 +284,8 @@ int mp_pool_join(mp_pool *pool, mp_time timeout)
         return r;
     mp__clear_detail();
     mp__deadline deadline = mp__deadline_after(mp__os_now(), timeout);
+    if (is_own_thread(pool))
+        return mp__fail(-EDEADLK, "a callback of the pool would wait for itself");
     pthread_mutex_lock(&pool->lock);
     if (pool->state == MP__POOL_OPEN)
         r = mp__fail(-EBUSY, "the pool is still open: close or terminate it first");
@@ -300,6 +311,15 @@ mp_pool *mp_pool_ref(mp_pool *pool)
     return pool;
 }
 
+void mp__pool_forget(mp_pool *pool)
+{
+    pthread_mutex_lock(&pools_lock);
+    mp__list_remove(&pool->node);
+    pthread_mutex_unlock(&pools_lock);
+    pool->head.magic = MP__MAGIC_FREED;
+    mp__pool_unref_memory(pool);
+}
+
 void mp_pool_free(mp_pool *pool)
 {
     if (!mp__is(pool, MP__MAGIC_POOL))
@@ -310,12 +330,14 @@ void mp_pool_free(mp_pool *pool)
         return;
     pool->head.magic = MP__MAGIC_POOL; /* until it has ended */
     mp_pool_terminate(pool);
+    if (is_own_thread(pool)) { /* by a callback */
+        pthread_mutex_lock(&pool->lock);
+        pool->orphaned = true;
+        pthread_mutex_unlock(&pool->lock);
+        return;
+    }
     mp_pool_join(pool, MP_FOREVER);
-    pthread_mutex_lock(&pools_lock);
-    mp__list_remove(&pool->node);
-    pthread_mutex_unlock(&pools_lock);
-    pool->head.magic = MP__MAGIC_FREED;
-    mp__pool_unref_memory(pool);
+    mp__pool_forget(pool);
 }
 
 /* ---- calls ---- */

@@ -162,6 +162,7 @@ struct mp_pool {
         changed; /* a result is done, the collector's place is free, or the pool is at its end */
     pthread_t thread;
     bool has_thread, joined, thread_over;
+    bool orphaned; /* freed by a callback: its thread frees the rest */
     mp__pool_state state;
     int broken; /* why workers cannot start; 0: they can */
     char *broken_text;
@@ -183,6 +184,9 @@ struct mp_pool {
     bool kicked, guarding;           /* the thread sleeps in poll */
     uint64_t submitted, done, failed, lost;
     char *scratch; /* of the collector */
+    mp__pollfd
+        *polled; /* by the pool's thread: the kick and the workers, whose numbers are these */
+    unsigned *polled_worker;
 };
 
 /* task.c */
@@ -240,6 +244,7 @@ MP__HIDDEN void mp__progress_show(mp_result *job);
 /* pool.c */
 MP__HIDDEN int mp__pool_check(const mp_pool *pool);
 MP__HIDDEN void mp__pool_unref_memory(mp_pool *pool);
+MP__HIDDEN void mp__pool_forget(mp_pool *pool); /* at its very end */
 MP__HIDDEN void mp__timed_wait(pthread_cond_t *cond, pthread_mutex_t *lock, mp_time timeout);
 
 #endif

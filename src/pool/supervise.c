@@ -10,6 +10,7 @@
 
 #define SLICE MP_MS(5)
 #define GRACE MP_SECONDS(1)
+#define START_AGAIN MP_MS(20)
 
 void mp__pool_kick(mp_pool *pool)
 {
@@ -81,9 +82,11 @@ int mp__worker_start(mp_pool *pool, unsigned i)
     return r;
 }
 
-/* As many as there should be; with `lazy`, as many as there is work for. */
-static void start_workers(mp_pool *pool)
+/* As many as there should be; with `lazy`, as many as there is work for.  False when one could not be
+ * started: it is tried again. */
+static bool start_workers(mp_pool *pool)
 {
+    bool all = true;
     unsigned have = 0, want = pool->nworkers;
     for (unsigned i = 0; i < pool->nworkers; i++)
         have += pool->workers[i].process != NULL;
@@ -95,6 +98,7 @@ static void start_workers(mp_pool *pool)
         if (pool->workers[i].process || pool->workers[i].starting)
             continue;
         int r = mp__worker_start(pool, i);
+        all = all && r == 0;
         if (r == 0) {
             have++;
         } else if (++pool->start_failures >= 3 + pool->nworkers) {
@@ -104,6 +108,7 @@ static void start_workers(mp_pool *pool)
             mp__pool_break(pool, r, text);
         }
     }
+    return all;
 }
 
 /* The descriptors to poll: the kick and all sentinels; their number. */
@@ -188,7 +193,7 @@ static void work(mp_pool *pool, mp__pollfd *fds, unsigned *worker)
     for (;;) {
         call_back(pool);
         mp__workers_watch(pool);
-        start_workers(pool);
+        bool all = start_workers(pool);
         if (pool->state == MP__POOL_ENDED)
             return;
         if (pool->state == MP__POOL_CLOSED && mp__pool_is_idle(pool)) {
@@ -199,6 +204,8 @@ static void work(mp_pool *pool, mp__pollfd *fds, unsigned *worker)
                 return;
         }
         mp_time due = mp__workers_due(pool);
+        if (!all && due > START_AGAIN)
+            due = START_AGAIN;
         if (pool->called)
             continue;
         if (mp__pool_is_idle(pool) || pool->waiting || pool->collecting) {
@@ -217,23 +224,20 @@ static void work(mp_pool *pool, mp__pollfd *fds, unsigned *worker)
 void *mp__pool_run(void *argument)
 {
     mp_pool *pool = argument;
-    mp__pollfd *fds = mp__alloc((pool->nworkers + 1) * sizeof *fds);
-    unsigned *worker = mp__alloc((pool->nworkers + 1) * sizeof *worker);
     pthread_mutex_lock(&pool->lock);
-    if (fds && worker) {
-        work(pool, fds, worker);
-        end_workers(pool, fds, worker);
-        for (unsigned i = 0; i < MP__WINDOW; i++)
-            if (pool->chunks[i].job)
-                mp__chunk_close(pool, &pool->chunks[i]);
-        call_back(pool);
-    } else {
-        mp__pool_break(pool, -ENOMEM, "no memory for the pool's thread");
-    }
+    work(pool, pool->polled, pool->polled_worker);
+    end_workers(pool, pool->polled, pool->polled_worker);
+    for (unsigned i = 0; i < MP__WINDOW; i++)
+        if (pool->chunks[i].job)
+            mp__chunk_close(pool, &pool->chunks[i]);
+    call_back(pool);
     pool->thread_over = true;
+    bool orphaned = pool->orphaned;
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
-    free(fds);
-    free(worker);
+    if (orphaned) {
+        pthread_detach(pthread_self());
+        mp__pool_forget(pool);
+    }
     return NULL;
 }

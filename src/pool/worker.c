@@ -92,8 +92,10 @@ static mp_value *call(const mp_task *task, mp_value *args)
     mp_value *value = NULL;
     if (!task->call)
         mp_task_fail(MP_ETYPE, "the task does not take values");
-    else
+    else {
+        errno = 0;
         value = task->call(args);
+    }
     if (!value)
         fail_with(mp_error_code() < 0 ? mp_error_code() : MP_EREMOTE);
     mp_value_free(args);
