@@ -3,9 +3,10 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
+PYTHON ?= python3
 MESON := $(shell test -x /usr/bin/meson && echo /usr/bin/meson || echo meson)
 
-.PHONY: all demo test test-long bench install clean
+.PHONY: all demo test test-long bench install python clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) >$(BUILD)/ninja.log || { cat $(BUILD)/ninja.log; exit 1; }
@@ -28,6 +29,10 @@ test-long:
 bench:
 	@tools/setup.sh bench
 	@tools/bench.sh $(BENCH_ARGS)
+
+python:
+	@tools/setup.sh python
+	@tools/python.sh $(PYTHON)
 
 install: all
 	@$(MESON) configure $(BUILD) --prefix=$(PREFIX) >/dev/null

@@ -7,5 +7,5 @@ if [ "$version" != 14 ]; then
     echo "skipped: clang-format is ${version:-missing}, not 14"
     exit 77
 fi
-find src include tests examples bench fuzz \( -name '*.[ch]' -o -name '*.cc' \) ! -name printable.h \
+find src include tests examples bench fuzz python \( -name '*.[ch]' -o -name '*.cc' \) ! -name printable.h \
     -print0 | xargs -0 clang-format --dry-run -Werror

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Installs the packages that are missing, with apt: "setup.sh build", "setup.sh test", "setup.sh bench".
+# Installs the packages that are missing, with apt: "setup.sh build", "setup.sh test", "setup.sh bench",
+# "setup.sh python".
 # Prints what it installs, and nothing when everything is there.
 set -eu
 
@@ -12,7 +13,18 @@ test | bench)
         musl-tools spin gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
     ;;
 esac
+case "${1:-build}:${PYTHON:-python3}" in
+test:* | python:python3) packages="$packages python3-dev" ;;
+esac
 case "${1:-build}" in
+test) # CPython's own tests, where Debian has them apart
+    for v in 3.11 3.12 3.13; do
+        if apt-cache show "libpython$v-testsuite" >/dev/null 2>&1; then
+            packages="$packages libpython$v-testsuite"
+            break
+        fi
+    done
+    ;;
 bench) packages="$packages libboost-dev libzmq3-dev libnng-dev" ;;
 esac
 

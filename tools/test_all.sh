@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Builds and tests every configuration: gcc (with all checks), ASAN and UBSAN, clang, a debug build,
-# musl, and aarch64 under qemu-user.  The last line counts the tests.
+# musl, aarch64 under qemu-user, and the Python package.  The last line counts the tests.
 set -u
 cd "$(dirname "$0")/.."
 meson=$(test -x /usr/bin/meson && echo /usr/bin/meson || echo meson)
@@ -76,6 +76,43 @@ fi
 if have aarch64-linux-gnu-gcc && have qemu-aarch64; then
     run "aarch64 under qemu-user" build-aarch64 "--suite unit --suite emulated" $common \
         -Dcheck=disabled --cross-file tools/aarch64.ini
+fi
+
+# The Python package: our tests of it, and CPython's own.
+python_tests() {
+    python=$1
+    if ! site=$(tools/python.sh "$python" | tail -1) || [ ! -d "$site" ]; then
+        echo "the package does not build for $python"
+        failed=$((failed + 1))
+        return
+    fi
+    if "$python" -c 'import pytest' 2>/dev/null; then
+        MULTIPROC_SITE=$site "$python" -B -m pytest -q -p no:cacheprovider \
+            tests/conformance/test_package.py >"$site/../pytest.log" 2>&1 || cat "$site/../pytest.log"
+        tail -1 "$site/../pytest.log"
+        passed=$((passed + $(sed -n 's/^\([0-9]*\) passed.*/\1/p;s/.* \([0-9]*\) passed.*/\1/p' "$site/../pytest.log" | tail -1)))
+        grep -q failed "$site/../pytest.log" && failed=$((failed + 1))
+    fi
+    "$python" tools/python_suite.py "$python" "$site" tests/conformance/deviations.txt \
+        test_multiprocessing_fork test_multiprocessing_spawn test_multiprocessing_forkserver \
+        test_multiprocessing_main_handling test_concurrent_futures >"$site/../suite.log" 2>&1
+    case $? in
+    0) passed=$((passed + $(sed -n 's/^\([0-9]*\) tests, .*/\1/p' "$site/../suite.log" | tail -1))) ;;
+    77) skipped=$((skipped + 1)) ;;
+    *) failed=$((failed + 1)) && tail -n 200 "$site/../suite.log" ;;
+    esac
+    grep -E '^(test_|skipped|[0-9]+ tests)' "$site/../suite.log" | grep -E 'deviations|skipped'
+}
+
+python=$(test -x /usr/bin/python3 && echo /usr/bin/python3 || command -v python3)
+note "Python package, $("$python" --version 2>&1)"
+python_tests "$python"
+if [ -n "${MULTIPROC_TEST_LONG:-}" ]; then
+    for python in ${MULTIPROC_PYTHONS:-python3.9 python3.10 python3.12 python3.13}; do
+        command -v "$python" >/dev/null 2>&1 || continue
+        note "Python package, $("$python" --version 2>&1)"
+        python_tests "$(command -v "$python")"
+    done
 fi
 
 printf '\n%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"

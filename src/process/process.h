@@ -80,7 +80,7 @@ typedef struct mp__birth {
     int log_level;
     char target[256];
     mp_value *args;
-    bool forked;         /* at-exit handlers that were registered before are not the child's */
+    bool forked; /* at-exit handlers that were registered before are not the child's */
 } mp__birth;
 
 /* self.c: this process and its family */

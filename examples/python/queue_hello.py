@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+"""A queue carries an object from a child to its parent."""
+
+from multiprocessing import Process, Queue
+
+
+def f(q):
+    q.put([42, None, "hello"])
+
+
+if __name__ == "__main__":
+    q = Queue()
+    p = Process(target=f, args=(q,))
+    p.start()
+    print(q.get())  # prints [42, None, 'hello']
+    p.join()

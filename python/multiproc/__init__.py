@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+"""A drop-in for multiprocessing on libmultiproc.
+
+    import multiproc as mp
+
+or, with nothing changed in the program, `python -m multiproc program.py`.
+"""
+
+import sys as _sys
+
+from . import _stdlib
+
+__path__.append(_stdlib.FOLDER)
+_stdlib.inherit(globals())
+
+from . import _core  # noqa: E402
+from . import _start  # noqa: E402
+from ._alias import install, installed  # noqa: E402
+from ._core import OwnerDiedWarning  # noqa: E402
+
+__version__ = _core.version()
+
+__all__ = list(__all__) + ["OwnerDiedWarning", "install", "installed"]
