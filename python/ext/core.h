@@ -72,18 +72,18 @@ static inline mp_time core_deadline(mp_time timeout)
  * lock for what is left of `timeout`; again after a signal.  Leaves the code in `r`, or -EINTR with an
  * exception.
  */
-#define CORE_WAIT(r, busy, timeout, call)                           \
-    do {                                                            \
-        mp_time t = MP_NOWAIT, core_until = core_deadline(timeout); \
-        r = (call);                                                 \
-        while (r == (busy) && (timeout) > 0) {                      \
-            t = core_left(core_until);                              \
-            Py_BEGIN_ALLOW_THREADS r = (call);                      \
-            Py_END_ALLOW_THREADS if (r != -EINTR) break;            \
-            if (PyErr_CheckSignals() < 0)                           \
-                break;                                              \
-            r = (busy);                                             \
-        }                                                           \
+#define CORE_WAIT(r, busy, timeout, call)                   \
+    do {                                                    \
+        mp_time t = MP_NOWAIT, core_until;                  \
+        r = (call);                                         \
+        if (r != (busy) || (timeout) <= 0)                  \
+            break;                                          \
+        core_until = core_deadline(timeout);                \
+        do {                                                \
+            t = core_left(core_until);                      \
+            Py_BEGIN_ALLOW_THREADS r = (call);              \
+            Py_END_ALLOW_THREADS                            \
+        } while (r == -EINTR && PyErr_CheckSignals() == 0); \
     } while (0)
 
 /* ---- pickling (pickling.c) ---- */

@@ -116,22 +116,22 @@ static int parse(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, mp_
     return blocks < 0 ? -1 : blocks && timeout ? core_timeout(timeout, ret_time) : 0;
 }
 
-static PyObject *acquire(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs,
-                         PyObject *kwnames)
+static PyObject *acquire(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    mp_time timeout;
+    mp_time timeout = MP_FOREVER;
     int r;
-    if (parse(args, nargs, kwnames, &timeout) < 0)
+    if ((nargs || kwnames) && parse(args, nargs, kwnames, &timeout) < 0)
         return NULL;
     CORE_WAIT(r, -ETIMEDOUT, timeout, try_acquire(SELF, t));
     if (r == -ETIMEDOUT)
         Py_RETURN_FALSE;
     if (r == -EOWNERDEAD || r == 0) {
-        SELF->count = SELF->owner == PyThread_get_thread_ident() ? SELF->count + 1 : 1;
-        SELF->owner = PyThread_get_thread_ident();
+        unsigned long me = PyThread_get_thread_ident();
+        SELF->count = SELF->owner == me ? SELF->count + 1 : 1;
+        SELF->owner = me;
         if (r == -EOWNERDEAD &&
             PyErr_WarnEx(
-                core_get_state(cls)->owner_died,
+                core_get_state(Py_TYPE(self))->owner_died,
                 "the process that held the lock has died; what it guards may be half changed",
                 1) < 0)
             return NULL;
@@ -164,11 +164,10 @@ static PyObject *release(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *enter(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs,
-                       PyObject *kwnames)
+static PyObject *enter(PyObject *self, PyObject *unused)
 {
-    (void)args, (void)nargs, (void)kwnames;
-    return acquire(self, cls, NULL, 0, NULL);
+    (void)unused;
+    return acquire(self, NULL, 0, NULL);
 }
 
 static PyObject *leave(PyObject *self, PyObject *args)
@@ -239,9 +238,10 @@ static PyObject *export_value(PyObject *self, PyTypeObject *cls, PyObject *const
 #define FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
 
 static PyMethodDef methods[] = {
-    {"acquire", FUNCTION(acquire), METHOD, "acquire(block=True, timeout=None)"},
+    {"acquire", FUNCTION(acquire), METH_FASTCALL | METH_KEYWORDS,
+     "acquire(block=True, timeout=None)"},
     {"release", release, METH_NOARGS, "Gives it back."},
-    {"__enter__", FUNCTION(enter), METHOD, NULL},
+    {"__enter__", enter, METH_NOARGS, NULL},
     {"__exit__", leave, METH_VARARGS, NULL},
     {"_count", count, METH_NOARGS, "How often this process has it."},
     {"_is_mine", mine, METH_NOARGS, "Whether this thread has it."},

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Makes `import multiprocessing` mean this package, in this process and in those that it starts."""
 
-import importlib
-import importlib.abc
-import importlib.util
 import sys
 
 __all__ = ["install", "installed"]
@@ -11,24 +8,29 @@ __all__ = ["install", "installed"]
 _installed = False
 
 
-class _Loader(importlib.abc.Loader):
-    """Loads multiprocessing.x by importing multiproc.x: one module under two names."""
+class _Finder:
+    """Finds multiprocessing.x, and loads it by importing multiproc.x: one module under two names."""
 
-    def create_module(self, spec):
-        return importlib.import_module("multiproc" + spec.name[len("multiprocessing"):])
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        from importlib.machinery import ModuleSpec
+        from importlib.util import find_spec
 
-    def exec_module(self, module):
-        pass
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
         if name != "multiprocessing" and not name.startswith("multiprocessing."):
             return None
-        ours = "multiproc" + name[len("multiprocessing"):]
-        if importlib.util.find_spec(ours) is None:
+        if find_spec("multiproc" + name[len("multiprocessing"):]) is None:
             return None
-        return importlib.util.spec_from_loader(name, _Loader())
+        return ModuleSpec(name, cls)
+
+    @staticmethod
+    def create_module(spec):
+        name = "multiproc" + spec.name[len("multiprocessing"):]
+        __import__(name)
+        return sys.modules[name]
+
+    @staticmethod
+    def exec_module(module):
+        pass
 
 
 def installed():
@@ -47,7 +49,7 @@ def install():
 
     for name in [n for n in sys.modules if n.partition(".")[0] == "multiprocessing"]:
         del sys.modules[name]
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, _Finder)
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "multiproc" and not name.startswith("multiproc._"):
             sys.modules["multiprocessing" + name[len("multiproc"):]] = module

@@ -7,13 +7,12 @@ package's name, and what follows in our module puts libmultiproc behind it.  Sub
 of ours are found in the interpreter's folder, which stands behind our own on the package's path.
 """
 
-import importlib.machinery
 import os
-import sysconfig
+from _frozen_importlib_external import SourceFileLoader  # importlib.machinery's, without the import
 
 __all__ = ["FOLDER", "inherit"]
 
-FOLDER = os.path.join(sysconfig.get_path("stdlib"), "multiprocessing")
+FOLDER = os.path.join(os.path.dirname(os.__file__), "multiprocessing")
 
 
 def inherit(namespace):
@@ -23,5 +22,5 @@ def inherit(namespace):
         name = "__init__"
     path = os.path.join(FOLDER, name + ".py")
     full = "multiprocessing" if name == "__init__" else "multiprocessing." + name
-    code = importlib.machinery.SourceFileLoader(full, path).get_code(full)
+    code = SourceFileLoader(full, path).get_code(full)
     exec(code, namespace)

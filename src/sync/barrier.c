@@ -29,6 +29,7 @@ typedef struct state {
     uint32_t parties;
     _Atomic uint32_t culprit; /* the pid whose death broke it; 0: nobody's */
     _Atomic uint32_t reset;   /* the last generation that ended by a reset */
+    _Atomic int64_t swept;    /* when somebody last looked for the dead */
     _Atomic uint32_t entries[MP__SLOT_COUNT];
 } state;
 
@@ -148,6 +149,15 @@ static bool sweep(state *s)
     return found;
 }
 
+/* By those that wait, one of them in each slice. */
+static void sweep_in_turn(state *s)
+{
+    int64_t now = mp__os_now(), last = atomic_load(&s->swept);
+    if ((now - last >= SLICE / 2 || now < last) &&
+        atomic_compare_exchange_strong(&s->swept, &last, now))
+        sweep(s);
+}
+
 static void bury(mp__object *object, mp__tag tag)
 {
     state *s = (state *)(void *)object->data;
@@ -211,7 +221,7 @@ static int wait_for_end(state *s, uint32_t generation, mp__deadline deadline)
         mp_time left = mp__deadline_left(deadline, mp__os_now());
         int slept = mp__os_futex_wait(low_half(s), (uint32_t)word, left < SLICE ? left : SLICE);
         if (slept == -ETIMEDOUT) {
-            sweep(s);
+            sweep_in_turn(s);
             if (left <= SLICE)
                 r = leave(s, generation, -ETIMEDOUT);
         } else if (slept == -EINTR && atomic_load(&mp__interruptible)) {
@@ -253,7 +263,7 @@ static int wait_inside(state *s, int (*action)(void *data), void *data, mp__dead
             if (!mp__deadline_left(deadline, mp__os_now()))
                 return -ETIMEDOUT;
             mp__os_futex_wait(low_half(s), (uint32_t)word, SLICE);
-            sweep(s);
+            sweep_in_turn(s);
             continue;
         }
         if (v.count + 1 >= s->parties) {

@@ -668,9 +668,11 @@ TEST_METHODS(nothing_stays_of_the_killed)
             continue;
         census after = take_census();
         EXPECT_EQ(after.fds, before.fds);
+#ifndef __SANITIZE_ADDRESS__ /* its allocator maps as it likes */
         EXPECT_EQ(after.maps, before.maps);
+#endif
         EXPECT_EQ(after.children, before.children);
-        EXPECT_EQ(after.names, before.names);
+        EXPECT(after.names <= before.names); /* others may take theirs away */
         EXPECT_EQ(after.blocks, before.blocks);
         EXPECT_EQ(after.bytes, before.bytes);
     }

@@ -761,7 +761,11 @@ MP_TARGET(put_when_all_are_here, (mp_queue *, q), (mp_barrier *, b), (int, numbe
 
 TEST(five_hundred_processes)
 {
+#ifdef __SANITIZE_ADDRESS__ /* whose processes take long to fork */
+    enum { N = 100 };
+#else
     enum { N = 500 };
+#endif
     static bool seen[N];
     if (getenv("TEST_NO_PTRACE")) /* under emulation, where it takes minutes */
         return;
