@@ -369,6 +369,8 @@ void mp__objects_drop_if(mp__object_kind kind, bool (*fn)(mp__object *, const vo
 
 void mp__objects_leave(mp__object_kind kind)
 {
+    if (!atomic_load(&mp__tag_known)) /* it holds nothing, and need not claim a slot for that */
+        return;
     visit_all(&(visit){kind, NULL, NULL});
 }
 
