@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "harness.h"
+#include "os/os.h"
 
 #define SECONDS MP_SECONDS(20)
 #define IN mp_get_context(method)
@@ -478,5 +479,49 @@ TEST(misuse_of_handles)
     EXPECT_EQ(mp_event_set((mp_event *)lock), -EINVAL);
     EXPECT_EQ(mp_rlock_acquire((mp_rlock *)lock, MP_NOWAIT), -EINVAL);
     EXPECT(mp_semaphore_new(5, 3) == NULL);
+    mp_lock_free(lock);
+}
+
+/* ---- fairness ---- */
+
+typedef struct turn {
+    _Atomic long taken;
+    _Atomic int64_t longest; /* wait, ns */
+} turn;
+
+MP_TARGET(take_turns, (mp_lock *, lock), (mp_shm *, turns), (int, me))
+{
+    turn *mine = &((turn *)mp_shm_data(turns))[me];
+    int64_t until = mp__os_now() + MP_SECONDS(1), now;
+    while ((now = mp__os_now()) < until) {
+        EXPECT_OK(mp_lock_acquire(lock, SECONDS));
+        int64_t waited = mp__os_now() - now;
+        if (waited > mine->longest)
+            mine->longest = waited;
+        mine->taken++;
+        for (volatile int i = 0; i < 500; i++)
+            ;
+        EXPECT_OK(mp_lock_release(lock));
+    }
+    return 0;
+}
+
+/* Four that always want the lock all get it, and nobody waits for seconds. */
+TEST(nobody_starves)
+{
+    mp_lock *lock = mp_lock_new();
+    mp_shm *turns = mp_shm_new(4 * sizeof(turn));
+    mp_process *p[4];
+    for (int i = 0; i < 4; i++)
+        p[i] = started(MP_PROCESS(take_turns, lock, turns, i));
+    for (int i = 0; i < 4; i++)
+        EXPECT_EQ(joined(p[i]), 0);
+    turn *all = mp_shm_data(turns);
+    for (int i = 0; i < 4; i++) {
+        printf("%ld times, longest wait %lld us\n", all[i].taken, (long long)all[i].longest / 1000);
+        EXPECT(all[i].taken > 10);
+        EXPECT(all[i].longest < MP_SECONDS(3));
+    }
+    mp_shm_free(turns);
     mp_lock_free(lock);
 }
