@@ -517,7 +517,7 @@ MP__CXX_NUMBER(double, double)
     {                                                                                          \
         MP__CAT(MP__EACH, one)(f, type)                                                        \
     }                                                                                          \
-    __attribute__((unused)) static inline const void *f##__mp_in(const type *mp__in)           \
+    __attribute__((unused)) static inline const void *f##__mp_in(type const *mp__in)           \
     {                                                                                          \
         return mp__in;                                                                         \
     }                                                                                          \

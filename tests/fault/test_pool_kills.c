@@ -294,7 +294,7 @@ static void kill_everywhere(const scenario *s)
     if (!stepper_works())
         return;
     unsigned seed = stepper_seed(), tried = 0, there = 0;
-    point *points = malloc(STEPS_MOST * sizeof *points);
+    point *points = calloc(STEPS_MOST, sizeof *points);
     EXPECT(points && mp__tag_self());
     trial(s, (point){0, 0}, NULL);
     unsigned all = trial(s, (point){0, 0}, points), wanted = stepper_long() ? all / STRIDE : SAMPLE;
