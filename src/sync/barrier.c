@@ -140,8 +140,10 @@ static bool sweep(state *s)
             continue;
         uint32_t pid = mp__tag_pid(tag);
         bool missing = is_missing(entry, tag);
-        if (missing) { /* before the entry goes: whoever is killed in between leaves it to the next */
-            break_it(s, generation_now(s), pid);
+        uint32_t generation = generation_now(s);
+        if (missing && atomic_load(&s->entries[i]) == entry) { /* nobody has told of it meanwhile */
+            break_it(s, generation,
+                     pid); /* before the entry goes: if we are killed the next one does it */
             found = true;
         }
         atomic_compare_exchange_strong(&s->entries[i], &entry, 0);
