@@ -87,7 +87,7 @@ static double now(void)
 
 static mp_value *in_one_process(void)
 {
-    mp_value **results = malloc((files + 1) * sizeof *results);
+    mp_value **results = calloc(files + 1, sizeof *results);
     made(results);
     for (size_t i = 0; i < files; i++)
         results[i] = checksum(mp_value_get_str(paths[i], NULL));
