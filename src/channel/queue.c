@@ -83,7 +83,7 @@ static int wait_for(mp_queue *q, mp__end *end, uint64_t seen, mp__deadline deadl
     if (!mp__spin_while(spin, half, (uint32_t)seen))
         return mp__gate_wait(&end->gate, half, (uint32_t)seen, deadline, MP__WAIT_SLICE);
     if (mp__spin_linger(spin))
-        mp__spin_gathered(spin, (atomic_load(&end->word) >> 1) - (seen >> 1) > 1);
+        mp__spin_gathered(spin, (atomic_load(&end->word) >> 1) - (seen >> 1));
     return 0;
 }
 

@@ -9,7 +9,8 @@
 #define ANNOUNCE 2u
 #define SPIN_TIME 20000 /* ns */
 #define DEBT_MOST 12
-#define LINGER 32 /* turns */
+#define LINGER_LEAST 16 /* turns */
+#define LINGER_MOST 256
 
 int mp__gate_wait(mp__gate *gate, _Atomic uint32_t *word, uint32_t seen, mp__deadline deadline,
                   mp_time slice)
@@ -72,10 +73,22 @@ bool mp__spin_while(mp__spin *spin, _Atomic uint32_t *word, uint32_t seen)
 
 bool mp__spin_linger(mp__spin *spin)
 {
-    if (!atomic_load_explicit(&spin->gathers, memory_order_relaxed) &&
-        atomic_fetch_add_explicit(&spin->lingered, 1, memory_order_relaxed) % 64 != 63)
+    unsigned turns = atomic_load_explicit(&spin->turns, memory_order_relaxed);
+    if (!turns && atomic_fetch_add_explicit(&spin->lingered, 1, memory_order_relaxed) % 64 != 63)
         return false;
-    for (int i = 0; i < LINGER; i++)
+    for (unsigned i = 0; i < (turns ? turns : LINGER_LEAST); i++)
         mp__os_relax();
     return true;
+}
+
+void mp__spin_gathered(mp__spin *spin, uint64_t items)
+{
+    unsigned turns = atomic_load_explicit(&spin->turns, memory_order_relaxed);
+    if (items <= 1)
+        turns = 0;
+    else if (items >= 8)
+        turns = turns < LINGER_MOST / 2 ? 2 * (turns ? turns : LINGER_LEAST) : LINGER_MOST;
+    else
+        turns = LINGER_LEAST;
+    atomic_store_explicit(&spin->turns, turns, memory_order_relaxed);
 }

@@ -41,19 +41,16 @@ static inline bool mp__gate_is_shut(mp__gate *gate)
 typedef struct mp__spin {
     _Atomic int debt;
     _Atomic unsigned skipped, lingered;
-    _Atomic bool gathers;
+    _Atomic unsigned turns; /* of lingering; 0: it does not pay */
 } mp__spin;
 
 /*
  * After a look that paid: two processes that pass items one by one move the same cache lines for each of
- * them.  Lingers a little before it takes what came, if lately more came meanwhile; the caller tells by
- * mp__spin_gathered() how many there were then.
+ * them.  Lingers a little before it takes what came, if lately more came meanwhile: longer while that
+ * gathers many, shorter when it gathers few.  The caller tells by mp__spin_gathered() how many there were.
  */
 MP__HIDDEN bool mp__spin_linger(mp__spin *spin);
-static inline void mp__spin_gathered(mp__spin *spin, bool several)
-{
-    atomic_store_explicit(&spin->gathers, several, memory_order_relaxed);
-}
+MP__HIDDEN void mp__spin_gathered(mp__spin *spin, uint64_t items);
 
 /* Looks for a moment, if that pays, and returns true when *word is no longer `seen`. */
 MP__HIDDEN bool mp__spin_while(mp__spin *spin, _Atomic uint32_t *word, uint32_t seen);
