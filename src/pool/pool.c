@@ -524,7 +524,7 @@ int mp_pool_get_info(mp_pool *pool, mp_pool_info *ret_info)
                          .closed = pool->state != MP__POOL_OPEN,
                          .broken = pool->broken != 0};
     for (unsigned i = 0; i < pool->nworkers; i++) {
-        info.alive += pool->workers[i].process != NULL;
+        info.alive += pool->workers[i].process != NULL || pool->workers[i].starting;
         info.busy += pool->workers[i].process && atomic_load(&pool->board->desk[i].chunk);
     }
     pthread_mutex_unlock(&pool->lock);
