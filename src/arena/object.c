@@ -163,14 +163,6 @@ void mp__hold_free(mp__hold *hold)
         free(hold);
 }
 
-mp__hold *mp__hold_again(mp__hold *hold)
-{
-    pthread_mutex_lock(&lock);
-    hold->refs++;
-    pthread_mutex_unlock(&lock);
-    return hold;
-}
-
 void *mp__hold_data(const mp__hold *hold)
 {
     return hold->object->data;

@@ -53,7 +53,6 @@ MP__HIDDEN mp__hold *mp__object_new_raw(mp__object_kind kind, size_t size);
 MP__HIDDEN void mp__hold_free(mp__hold *hold);
 MP__HIDDEN void *mp__hold_data(const mp__hold *hold); /* stays where it is while it is held */
 MP__HIDDEN mp__object *mp__hold_object(const mp__hold *hold);
-MP__HIDDEN mp__hold *mp__hold_again(mp__hold *hold); /* counted; returns it */
 /* How others refer to the object. */
 MP__HIDDEN void mp__hold_words(const mp__hold *hold, int64_t ret_words[2]);
 

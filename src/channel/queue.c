@@ -87,15 +87,10 @@ static int wait_for(mp_queue *q, mp__end *end, uint64_t seen, mp__deadline deadl
     return 0;
 }
 
-static mp__deadline deadline_of(mp_time timeout)
-{
-    return timeout == MP_FOREVER ? MP__NEVER : mp__deadline_after(mp__os_now(), timeout);
-}
-
 int64_t mp__queue_put_items(mp_queue *queue, const mp__item *items, size_t n, mp_time timeout)
 {
     mp__ring *ring = mp__queue_ring(queue);
-    mp__deadline deadline = deadline_of(timeout);
+    mp__deadline deadline = mp__sync_deadline(timeout);
     int64_t done = 0, r = 0;
     uint64_t seen;
     while (done < (int64_t)n) {
@@ -115,7 +110,7 @@ int64_t mp__queue_put_items(mp_queue *queue, const mp__item *items, size_t n, mp
 int64_t mp__queue_take(mp_queue *queue, mp__sink *sink, mp_time timeout)
 {
     mp__ring *ring = mp__queue_ring(queue);
-    mp__deadline deadline = deadline_of(timeout);
+    mp__deadline deadline = mp__sync_deadline(timeout);
     uint64_t seen;
     int64_t r;
     while ((r = mp__ring_take(ring, &queue->cache, sink, deadline, &seen)) == 0) {
@@ -174,7 +169,7 @@ int64_t mp_queue_put_many_bytes(mp_queue *queue, const void *items, size_t size,
     MP__CHECK(mp__is_queue(queue) && (items || !size || !n));
     mp__clear_detail();
     mp__item batch[AT_ONCE];
-    mp__deadline deadline = deadline_of(timeout);
+    mp__deadline deadline = mp__sync_deadline(timeout);
     int64_t done = 0, r = mp__queue_check(queue);
     while (r >= 0 && (size_t)done < n) {
         size_t k = 0, left = n - (size_t)done;
@@ -183,9 +178,7 @@ int64_t mp_queue_put_many_bytes(mp_queue *queue, const void *items, size_t size,
             r = make_item(&batch[k], from + k * size, size);
         size_t made = r < 0 ? k - 1 : k;
         if (r >= 0)
-            r = mp__queue_put_items(
-                queue, batch, k,
-                deadline == MP__NEVER ? MP_FOREVER : mp__deadline_left(deadline, mp__os_now()));
+            r = mp__queue_put_items(queue, batch, k, mp__deadline_left(deadline, mp__os_now()));
         for (size_t i = 0; i < made; i++)
             if (batch[i].block)
                 mp__hold_free(batch[i].block);
@@ -331,7 +324,7 @@ int mp_queue_join(mp_queue *queue, mp_time timeout)
     MP__CHECK(mp__is_queue(queue));
     mp__clear_detail();
     mp__ring *ring = mp__queue_ring(queue);
-    mp__deadline deadline = deadline_of(timeout);
+    mp__deadline deadline = mp__sync_deadline(timeout);
     int r = check_joinable(queue);
     while (r == 0) {
         uint32_t seen = atomic_load(&ring->done_count);

@@ -42,6 +42,9 @@ MP__HIDDEN int64_t mp__queue_put_items(mp_queue *queue, const mp__item *items, s
                                        mp_time timeout);
 MP__HIDDEN int64_t mp__queue_take(mp_queue *queue, mp__sink *sink, mp_time timeout);
 
+/* queue_value.c: a view of a block, which takes the hold over; NULL, and it does not. */
+MP__HIDDEN mp_buffer *mp__queue_view(mp__hold *block, size_t size);
+
 /* queue_value.c: before a queue is freed. */
 MP__HIDDEN void mp__queue_drain(mp__object *object);
 

@@ -144,16 +144,9 @@ static void release_block(void *context, void *data, size_t size)
     mp__hold_free(context);
 }
 
-/* A view of a block, which it takes over. */
-static int wrap(mp__hold *block, size_t size, mp_buffer **ret_buffer)
+mp_buffer *mp__queue_view(mp__hold *block, size_t size)
 {
-    mp_buffer *b = mp__buffer_wrap(mp__hold_data(block), size, release_block, block);
-    if (!b) {
-        mp__hold_free(block);
-        return -ENOMEM;
-    }
-    *ret_buffer = b;
-    return 0;
+    return mp__buffer_wrap(mp__hold_data(block), size, release_block, block);
 }
 
 static int read_value(const void *data, size_t size, mp_buffer *owner, mp_value **ret_value)
@@ -165,11 +158,12 @@ static int read_value(const void *data, size_t size, mp_buffer *owner, mp_value 
 
 static int read_block(mp__hold *block, size_t size, mp_value **ret_value)
 {
-    mp_buffer *b;
-    int r = wrap(block, size, &b);
-    if (r < 0)
-        return r;
-    r = read_value(b->data, b->size, b, ret_value);
+    mp_buffer *b = mp__queue_view(block, size);
+    if (!b) {
+        mp__hold_free(block);
+        return -ENOMEM;
+    }
+    int r = read_value(b->data, b->size, b, ret_value);
     mp_buffer_free(b);
     return r;
 }
@@ -268,7 +262,7 @@ static int buffer_take(mp__sink *sink, const void *data, uint64_t size)
 static int buffer_take_block(mp__sink *sink, mp__hold *block, uint64_t size)
 {
     buffer_sink *s = (buffer_sink *)sink;
-    s->buffer = mp__buffer_wrap(mp__hold_data(block), size, release_block, block);
+    s->buffer = mp__queue_view(block, size);
     return s->buffer ? 1 : -ENOMEM;
 }
 

@@ -297,17 +297,10 @@ static int basket_take(mp__sink *sink, const void *data, uint64_t size)
     return 1;
 }
 
-static void free_block(void *context, void *data, size_t size)
-{
-    (void)data;
-    (void)size;
-    mp__hold_free(context);
-}
-
 static int basket_take_block(mp__sink *sink, mp__hold *block, uint64_t size)
 {
     basket *b = (basket *)sink;
-    mp_buffer *buffer = mp__buffer_wrap(mp__hold_data(block), size, free_block, block);
+    mp_buffer *buffer = mp__queue_view(block, size);
     if (!buffer)
         return -ENOMEM;
     b->items[b->n].block = buffer;
@@ -341,4 +334,24 @@ int mp__pool_collect(mp_pool *pool, mp_time timeout)
     if (pool->wanted || pool->waiting) /* the place is free */
         pthread_cond_broadcast(&pool->changed);
     return r == -ETIMEDOUT || r == MP_EOF ? 0 : (int)r;
+}
+
+int mp__pool_wait(mp_pool *pool, mp__deadline deadline, bool (*done)(void *), void *argument)
+{
+    int r = 0;
+    pool->waiting++;
+    while (!done(argument) && r >= 0) {
+        mp_time left = mp__deadline_left(deadline, mp__os_now());
+        if (!left)
+            r = -EAGAIN;
+        else if (!pool->collecting && !pool->wanted)
+            r = mp__pool_collect(pool, left);
+        else
+            mp__timed_wait(&pool->changed, &pool->lock, left);
+    }
+    if (--pool->waiting)
+        pthread_cond_broadcast(&pool->changed); /* the next one collects */
+    else if (!mp__pool_is_idle(pool))
+        mp__pool_kick(pool); /* the pool's thread does */
+    return r < 0 ? r : 0;
 }

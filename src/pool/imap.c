@@ -126,27 +126,19 @@ static part *ready_part(const mp_imap *imap)
     return NULL;
 }
 
+static bool has_ready_part(void *imap)
+{
+    return ready_part(imap) != NULL;
+}
+
 static int wait_for_part(mp_imap *imap, mp__deadline deadline, part **ret_part)
 {
     mp_pool *pool = imap->pool;
-    int r = 0;
     pthread_mutex_lock(&pool->lock);
-    pool->waiting++;
-    while (!(*ret_part = ready_part(imap)) && r >= 0) {
-        mp_time left = mp__deadline_left(deadline, mp__os_now());
-        if (!left)
-            r = -EAGAIN;
-        else if (!pool->collecting && !pool->wanted)
-            r = mp__pool_collect(pool, left);
-        else
-            mp__timed_wait(&pool->changed, &pool->lock, left);
-    }
-    if (--pool->waiting)
-        pthread_cond_broadcast(&pool->changed);
-    else if (!mp__pool_is_idle(pool))
-        mp__pool_kick(pool);
+    int r = mp__pool_wait(pool, deadline, has_ready_part, imap);
+    *ret_part = ready_part(imap);
     pthread_mutex_unlock(&pool->lock);
-    return r < 0 ? r : 0;
+    return r;
 }
 
 /* The next item of a part that is done, in its order. */

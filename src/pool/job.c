@@ -258,25 +258,14 @@ static int check(const mp_result *result)
     return 0;
 }
 
+static bool is_ready(void *job)
+{
+    return ((const mp_result *)job)->ready;
+}
+
 static int wait_for(mp_result *job, mp__deadline deadline)
 {
-    mp_pool *pool = job->pool;
-    int r = 0;
-    pool->waiting++;
-    while (!job->ready && r >= 0) {
-        mp_time left = mp__deadline_left(deadline, mp__os_now());
-        if (!left)
-            r = -EAGAIN;
-        else if (!pool->collecting && !pool->wanted)
-            r = mp__pool_collect(pool, left);
-        else
-            mp__timed_wait(&pool->changed, &pool->lock, left);
-    }
-    if (--pool->waiting)
-        pthread_cond_broadcast(&pool->changed); /* the next one collects */
-    else if (!mp__pool_is_idle(pool))
-        mp__pool_kick(pool); /* the pool's thread does */
-    return r < 0 ? r : 0;
+    return mp__pool_wait(job->pool, deadline, is_ready, job);
 }
 
 int mp_result_wait(mp_result *result, mp_time timeout)

@@ -225,6 +225,9 @@ MP__HIDDEN void mp__chunk_close(mp_pool *pool, mp__chunk *chunk);
 /* Takes news, for at most `timeout`, and hears them; the lock is given back meanwhile.  How many, or an
  * error. */
 MP__HIDDEN int mp__pool_collect(mp_pool *pool, mp_time timeout);
+/* Collects, or waits for whoever does, until done(argument): 0, -EAGAIN at the deadline, or an error. */
+MP__HIDDEN int mp__pool_wait(mp_pool *pool, mp__deadline deadline, bool (*done)(void *),
+                             void *argument);
 
 /* supervise.c */
 MP__HIDDEN void *mp__pool_run(void *pool);

@@ -82,14 +82,20 @@ int mp__worker_start(mp_pool *pool, unsigned i)
     return r;
 }
 
+static unsigned alive(const mp_pool *pool)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < pool->nworkers; i++)
+        n += pool->workers[i].process != NULL;
+    return n;
+}
+
 /* As many as there should be; with `lazy`, as many as there is work for.  False when one could not be
  * started: it is tried again. */
 static bool start_workers(mp_pool *pool)
 {
     bool all = true;
-    unsigned have = 0, want = pool->nworkers;
-    for (unsigned i = 0; i < pool->nworkers; i++)
-        have += pool->workers[i].process != NULL;
+    unsigned have = alive(pool), want = pool->nworkers;
     if (pool->state != MP__POOL_OPEN && mp__pool_is_idle(pool))
         want = 0;
     if (pool->options.lazy && want > pool->open)
@@ -155,14 +161,6 @@ static void call_back(mp_pool *pool)
         mp_result_free(job);
         pthread_mutex_lock(&pool->lock);
     }
-}
-
-static unsigned alive(const mp_pool *pool)
-{
-    unsigned n = 0;
-    for (unsigned i = 0; i < pool->nworkers; i++)
-        n += pool->workers[i].process != NULL;
-    return n;
 }
 
 /* ---- the end ---- */
