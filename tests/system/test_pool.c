@@ -7,63 +7,12 @@
 
 #include "arena/heap.h"
 #include "arena/object.h"
-#include "harness.h"
+#include "makers.h"
 
 #define SECONDS MP_SECONDS(60)
 #define IN mp_get_context(method)
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define LONG_MS 100000 /* longer than any test may take */
-
-static mp_pool_options options(const char *method, unsigned workers)
-{
-    mp_pool_options o = MP_POOL_OPTIONS_INIT;
-    o.workers = workers;
-    o.context = IN;
-    return o;
-}
-
-static mp_pool *pool_with(const mp_pool_options *o)
-{
-    mp_pool *pool = mp_pool_new_with(o);
-    if (!pool)
-        harness_fail(__FILE__, __LINE__, "no pool: %s", mp_error_detail());
-    return pool;
-}
-
-static mp_pool *pool_of(const char *method, unsigned workers)
-{
-    mp_pool_options o = options(method, workers);
-    return pool_with(&o);
-}
-
-static void end(mp_pool *pool)
-{
-    EXPECT_OK(mp_pool_close(pool));
-    EXPECT_OK(mp_pool_join(pool, SECONDS));
-    mp_pool_free(pool);
-}
-
-static mp_value *numbers(int64_t n)
-{
-    mp_value **items = malloc(sizeof *items * (size_t)(n + 1));
-    for (int64_t i = 0; i < n; i++)
-        items[i] = mp_v(i);
-    mp_value *list = mp_value_list(items, (size_t)n);
-    free(items);
-    return list;
-}
-
-static int64_t int_of(mp_result *result)
-{
-    mp_value *v = NULL;
-    int64_t n = -77;
-    EXPECT(result);
-    EXPECT_OK(mp_result_get(result, &v, SECONDS));
-    EXPECT_OK(mp_value_get_int(v, &n));
-    mp_value_free(v);
-    mp_result_free(result);
-    return n;
-}
 
 static int failed(mp_result *result)
 {
@@ -211,9 +160,9 @@ TEST_METHODS(closing_lets_all_tasks_finish)
     EXPECT_OK(mp_pool_join(pool, MP_NOWAIT));
     expect_closed(pool);
     for (int i = 0; i < 50; i++)
-        EXPECT_EQ(int_of(r[i]), 0);
+        EXPECT_EQ(result_int(r[i]), 0);
     mp_pool_free(pool);
-    EXPECT_EQ(int_of(last), 81); /* after its pool */
+    EXPECT_EQ(result_int(last), 81); /* after its pool */
 }
 
 TEST_METHODS(terminating_fails_what_is_not_done)
@@ -240,7 +189,7 @@ TEST_METHODS(terminating_fails_what_is_not_done)
         mp_pool_free(pool);
         for (int i = 0; i < 20; i++)
             EXPECT_EQ(failed(queued[i]), MP_ECLOSED);
-        EXPECT_EQ(int_of(first), 16);
+        EXPECT_EQ(result_int(first), 16);
         mp_result_free(array);
     }
 }
@@ -437,8 +386,9 @@ TEST_METHODS(workers_that_take_too_much_memory)
     mp_pool_options o = options(method, 1);
     o.max_memory = 150u << 20;
     mp_pool *pool = pool_with(&o);
-    int64_t first = int_of(MP_APPLY(pool, grow, 1)), second = int_of(MP_APPLY(pool, grow, 200));
-    int64_t third = int_of(MP_APPLY(pool, pid_of, 1));
+    int64_t first = result_int(MP_APPLY(pool, grow, 1)),
+            second = result_int(MP_APPLY(pool, grow, 200));
+    int64_t third = result_int(MP_APPLY(pool, pid_of, 1));
     EXPECT_EQ(first, second);
     EXPECT(third != second);
     end(pool);
@@ -446,7 +396,7 @@ TEST_METHODS(workers_that_take_too_much_memory)
     pool = pool_with(&o);
     mp_result *r = MP_APPLY(pool, square, 5);
     EXPECT_OK(mp_result_wait(r, MP_SECONDS(10)));
-    EXPECT_EQ(int_of(r), 25);
+    EXPECT_EQ(result_int(r), 25);
     end(pool);
 }
 
@@ -472,7 +422,7 @@ TEST_METHODS(lazy_workers_and_their_names)
         r[i] = MP_APPLY(pool, wait_for_ms, 200);
     EVENTUALLY(info_of(pool).alive == 3);
     for (int i = 0; i < 3; i++)
-        EXPECT_EQ(int_of(r[i]), 0);
+        EXPECT_EQ(result_int(r[i]), 0);
     end(pool);
     pool = pool_of(method, 1);
     EXPECT_OK(mp_pool_apply(pool, MP_TASK_OF(name_of), mp_value_tuple(NULL, 0), &v));
@@ -504,7 +454,7 @@ TEST_METHODS(options_with_bad_values)
     o = options(method, 2);
     o.timeout = -5; /* none */
     mp_pool *pool = pool_with(&o);
-    EXPECT_EQ(int_of(MP_APPLY(pool, wait_for_ms, 20)), 0);
+    EXPECT_EQ(result_int(MP_APPLY(pool, wait_for_ms, 20)), 0);
     end(pool);
     pool = mp_pool_new(0);
     EXPECT_EQ(info_of(pool).workers, mp_cpu_count());
@@ -543,14 +493,14 @@ TEST_METHODS(pools_in_pools)
     for (int i = 0; i < 4; i++)
         r[i] = MP_APPLY(pool, nested, method, i / 2);
     for (int i = 0; i < 4; i++)
-        EXPECT_EQ(int_of(r[i]), 328350);
+        EXPECT_EQ(result_int(r[i]), 328350);
     end(pool);
 }
 
 TEST_METHODS(daemons_have_no_pools)
 {
     mp_pool *pool = pool_of(method, 1);
-    EXPECT_EQ(int_of(MP_APPLY(pool, nested, method, 0)), MP_EDAEMON);
+    EXPECT_EQ(result_int(MP_APPLY(pool, nested, method, 0)), MP_EDAEMON);
     end(pool);
 }
 
@@ -558,7 +508,7 @@ TEST_METHODS(daemons_have_no_pools)
 TEST_METHODS(daemons_have_no_lazy_pools)
 {
     mp_pool *pool = pool_of(method, 1);
-    EXPECT_EQ(int_of(MP_APPLY(pool, nested, method, 1)), MP_EDAEMON);
+    EXPECT_EQ(result_int(MP_APPLY(pool, nested, method, 1)), MP_EDAEMON);
     end(pool);
 }
 
@@ -612,13 +562,13 @@ TEST_METHODS(a_forked_child_cannot_use_it)
         leave_child(use_foreign(pool, r, imap));
     EXPECT_EQ(waitpid(pid, &status, 0), pid);
     EXPECT_EQ(status, 0);
-    EXPECT_EQ(int_of(r), 0);
+    EXPECT_EQ(result_int(r), 0);
     mp_imap_free(imap);
-    EXPECT_EQ(int_of(MP_APPLY(pool, square, 8)), 64);
+    EXPECT_EQ(result_int(MP_APPLY(pool, square, 8)), 64);
     pid = fork(); /* and one that has a pool of its own */
     if (pid == 0) {
         mp_pool *own = pool_of(method, 1);
-        leave_child(int_of(MP_APPLY(own, square, 3)) != 9);
+        leave_child(result_int(MP_APPLY(own, square, 3)) != 9);
     }
     EXPECT_EQ(waitpid(pid, &status, 0), pid);
     EXPECT_EQ(status, 0);
@@ -637,7 +587,7 @@ static void *use_pool(void *argument)
     int64_t in[200], out[200];
     for (int64_t round = 0; round < 30; round++) {
         int64_t n = u->id * 1000 + round;
-        EXPECT_EQ(int_of(MP_APPLY(u->pool, square, n)), n * n);
+        EXPECT_EQ(result_int(MP_APPLY(u->pool, square, n)), n * n);
         for (int i = 0; i < 200; i++)
             in[i] = n + i;
         EXPECT_OK(MP_MAP(u->pool, square, in, out, 200));
@@ -780,7 +730,7 @@ TEST(misuse_of_pools)
     EXPECT(mp_pool_map_async(pool, MP_TASK_OF(square), numbers(3), &call) == NULL);
     mp_result *r = MP_APPLY(pool, square, 2);
     EXPECT_EQ(mp_result_error(r, 1, NULL), -EINVAL);
-    EXPECT_EQ(int_of(r), 4);
+    EXPECT_EQ(result_int(r), 4);
     EXPECT(mp_pool_map_bytes_async(pool, MP_TASK_OF(square), NULL, 3, NULL) == NULL);
     end(pool);
     mp_lock_free(lock);

@@ -4,41 +4,12 @@
 #include <signal.h>
 
 #include "arena/heap.h"
-#include "harness.h"
+#include "makers.h"
 
 #define SECONDS MP_SECONDS(60)
 #define IN mp_get_context(method)
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define MANY 4000
-
-static mp_pool_options options(const char *method, unsigned workers)
-{
-    mp_pool_options o = MP_POOL_OPTIONS_INIT;
-    o.workers = workers;
-    o.context = IN;
-    return o;
-}
-
-static mp_pool *pool_with(const mp_pool_options *o)
-{
-    mp_pool *pool = mp_pool_new_with(o);
-    if (!pool)
-        harness_fail(__FILE__, __LINE__, "no pool: %s", mp_error_detail());
-    return pool;
-}
-
-static mp_pool *pool_of(const char *method, unsigned workers)
-{
-    mp_pool_options o = options(method, workers);
-    return pool_with(&o);
-}
-
-static void end(mp_pool *pool)
-{
-    EXPECT_OK(mp_pool_close(pool));
-    EXPECT_OK(mp_pool_join(pool, SECONDS));
-    mp_pool_free(pool);
-}
 
 static mp_call_options call_options(size_t chunk, int retries)
 {
@@ -46,28 +17,6 @@ static mp_call_options call_options(size_t chunk, int retries)
     o.chunk = chunk;
     o.retries = retries;
     return o;
-}
-
-static mp_value *numbers(int64_t n)
-{
-    mp_value **items = malloc(sizeof *items * (size_t)(n + 1));
-    for (int64_t i = 0; i < n; i++)
-        items[i] = mp_v(i);
-    mp_value *list = mp_value_list(items, (size_t)n);
-    free(items);
-    return list;
-}
-
-static int64_t int_of(mp_result *result)
-{
-    mp_value *v = NULL;
-    int64_t n = -77;
-    EXPECT(result);
-    EXPECT_OK(mp_result_get(result, &v, SECONDS));
-    EXPECT_OK(mp_value_get_int(v, &n));
-    mp_value_free(v);
-    mp_result_free(result);
-    return n;
 }
 
 static mp_pool_info info_of(mp_pool *pool)
@@ -211,7 +160,7 @@ TEST_METHODS(the_text_of_a_death)
         EXPECT_HAS(mp_error_detail(), pid);
         EXPECT_HAS(mp_error_detail(), texts[how]);
         mp_result_free(r);
-        n = int_of(MP_APPLY(pool, square, n));
+        n = result_int(MP_APPLY(pool, square, n));
         EXPECT_EQ(n, 36);
     }
     EXPECT_EQ(info_of(pool).lost, 5);
@@ -515,7 +464,7 @@ TEST_METHODS(a_soft_limit_that_is_over)
     mp_result *r = mp_pool_map_async(pool, MP_TASK_OF(until_cancelled), numbers(1), &o);
     EXPECT_OK(mp_result_get(r, NULL, SECONDS));
     mp_result_free(r);
-    EXPECT_EQ(int_of(MP_APPLY(pool, is_cancelled, 5)), 0);
+    EXPECT_EQ(result_int(MP_APPLY(pool, is_cancelled, 5)), 0);
     end(pool);
     mp_shm_free(shm);
 }
@@ -537,7 +486,7 @@ TEST_METHODS(cancelling)
     EXPECT_EQ(mp_result_cancel(map), 0);
     EXPECT_EQ(mp_result_ready(running), 0);
     EXPECT_EQ(mp_result_cancel(running), 0);
-    EXPECT_EQ(int_of(running), 5); /* it went on to its end */
+    EXPECT_EQ(result_int(running), 5); /* it went on to its end */
     EXPECT_EQ(mp_result_get(queued, NULL, SECONDS), -ECANCELED);
     EXPECT_EQ(mp_result_get(map, NULL, SECONDS), -ECANCELED);
     EXPECT_EQ(mp_result_failed(map), 1500);
@@ -547,7 +496,7 @@ TEST_METHODS(cancelling)
     mp_result *done = MP_APPLY(pool, square, 3);
     EXPECT_OK(mp_result_wait(done, SECONDS));
     EXPECT_EQ(mp_result_cancel(done), 0);
-    EXPECT_EQ(int_of(done), 9);
+    EXPECT_EQ(result_int(done), 9);
     mp_result_free(queued);
     mp_result_free(map);
     end(pool);

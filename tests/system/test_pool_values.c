@@ -2,7 +2,7 @@
 /* Owns the tests of what pools are for: calls and maps of values, arrays and bytes, results, errors, imap. */
 #include <pthread.h>
 
-#include "harness.h"
+#include "makers.h"
 
 #define SECONDS MP_SECONDS(60)
 #define IN mp_get_context(method)
@@ -10,39 +10,11 @@
 #define BIG (5u << 20)
 #define MILLION 1000000
 
-static mp_pool *pool_of(const char *method, unsigned workers)
-{
-    mp_pool_options o = MP_POOL_OPTIONS_INIT;
-    o.workers = workers;
-    o.context = IN;
-    mp_pool *pool = mp_pool_new_with(&o);
-    if (!pool)
-        harness_fail(__FILE__, __LINE__, "no pool: %s", mp_error_detail());
-    return pool;
-}
-
-static void end(mp_pool *pool)
-{
-    EXPECT_OK(mp_pool_close(pool));
-    EXPECT_OK(mp_pool_join(pool, SECONDS));
-    mp_pool_free(pool);
-}
-
 static mp_call_options chunks_of(size_t n)
 {
     mp_call_options o = MP_CALL_OPTIONS_INIT;
     o.chunk = n;
     return o;
-}
-
-static mp_value *numbers(int64_t n)
-{
-    mp_value **items = malloc(sizeof *items * (size_t)(n + 1));
-    for (int64_t i = 0; i < n; i++)
-        items[i] = mp_v(i);
-    mp_value *list = mp_value_list(items, (size_t)n);
-    free(items);
-    return list;
 }
 
 static int64_t int_of(const mp_value *v)

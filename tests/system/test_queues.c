@@ -5,22 +5,11 @@
 #include <sys/wait.h>
 
 #include "arena/heap.h"
-#include "harness.h"
+#include "makers.h"
 
 #define SECONDS MP_SECONDS(20)
 #define IN mp_get_context(method)
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-
-static mp_queue *queue_with(size_t max_items, uint64_t max_bytes, int joinable)
-{
-    mp_queue_options o = MP_QUEUE_OPTIONS_INIT;
-    o.max_items = max_items;
-    o.max_bytes = max_bytes;
-    o.joinable = joinable;
-    mp_queue *q = mp_queue_new_with(&o);
-    EXPECT(q);
-    return q;
-}
 
 typedef struct memory {
     uint64_t blocks, bytes;
