@@ -80,7 +80,7 @@ static int count_children(void)
     return n;
 }
 
-static int count_files(void)
+int harness_count_files(void)
 {
     char line[512];
     int n = 0;
@@ -94,7 +94,7 @@ static int count_files(void)
 
 static census take_census(void)
 {
-    return (census){harness_count_fds(), count_children(), count_files(),
+    return (census){harness_count_fds(), count_children(), harness_count_files(),
                     count_entries("/dev/shm", "mp_")};
 }
 

@@ -91,6 +91,9 @@ int joined(mp_process *process);
 /* Open descriptors of this process. */
 int harness_count_fds(void);
 
+/* Mappings of memory files in this process. */
+int harness_count_files(void);
+
 /* Tells the leak check that what is there now is meant to stay (the arena, say). */
 void harness_baseline(void);
 
