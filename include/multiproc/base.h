@@ -56,6 +56,12 @@ typedef int64_t mp_time;
 #define MP_MS(n) ((mp_time)(n)*1000000)
 #define MP_SECONDS(n) ((mp_time)(n)*1000000000)
 
+/** A range of bytes that somebody else owns. */
+typedef struct mp_bytes {
+    const void *data;
+    size_t size;
+} mp_bytes;
+
 typedef struct mp_value mp_value;
 typedef struct mp_buffer mp_buffer;
 typedef struct mp_connection mp_connection;

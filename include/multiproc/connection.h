@@ -25,6 +25,17 @@ MULTIPROC_BEGIN
 MULTIPROC_API int mp_pipe(int duplex, mp_connection **ret_first, mp_connection **ret_second);
 
 /**
+ * A connection over a descriptor that is connected to somebody: an end of an mp_pipe() that came from
+ * another process, or a stream socket or pipe, on which messages are framed as Python's
+ * multiprocessing.connection does it.  Takes the descriptor over when it succeeds; the caller makes it
+ * close-on-exec.  On a stream, values travel without handles (MP_ETYPE) and nothing is shared.  A message
+ * whose time is up, or whose sender is interrupted, in its middle ends the sending (-EPIPE): the receiver
+ * gets -EBADMSG.  Writing to a pipe that nobody reads raises SIGPIPE, as write(2) does; sockets do not.
+ * NULL with EBADF, EOPNOTSUPP for a socket of datagrams, ENOMEM.
+ */
+MULTIPROC_API mp_connection *mp_connection_from_fd(int fd, int readable, int writable);
+
+/**
  * Sends a value; takes it over.  Waits while the other end's buffer is full, at most `timeout`.
  * Handles inside the value travel along: the receiver gets its own.
  * -ETIMEDOUT (nothing was sent); -EPIPE when the other end is closed or dead; MP_ECLOSED;
@@ -46,6 +57,10 @@ MULTIPROC_API int mp_connection_recv(mp_connection *connection, mp_value **ret_v
 /** Sends `size` bytes as one message.  Errors as mp_connection_send(). */
 MULTIPROC_API int mp_connection_send_bytes(mp_connection *connection, const void *data, size_t size,
                                            mp_time timeout);
+
+/** Sends n parts, one behind the other, as one message.  -E2BIG for more than 64 parts on a stream. */
+MULTIPROC_API int mp_connection_send_parts(mp_connection *connection, const mp_bytes *parts,
+                                           size_t n, mp_time timeout);
 
 /**
  * Receives a message into the caller's buffer and returns its size in bytes.  -EMSGSIZE when it

@@ -44,11 +44,15 @@ typedef struct mp_host {
 
     /** Not 0: waits return -EINTR when a signal handler has run. */
     int interruptible;
+
+    /** Called when a signal handler has run in the middle of sending a message over a stream, where
+     *  -EINTR will not do; other than 0: leave it, the stream cannot be used for sending any more. */
+    int (*interrupted)(void *data);
 } mp_host;
 
-#define MP_HOST_INIT                                                       \
-    {                                                                      \
-        sizeof(mp_host), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0 \
+#define MP_HOST_INIT                                                             \
+    {                                                                            \
+        sizeof(mp_host), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL \
     }
 
 /** Installs the hooks; the struct is copied.  Once per process, before any other use, from one

@@ -157,11 +157,7 @@ MULTIPROC_API mp_result *mp_pool_map_array_async(mp_pool *pool, const mp_task *t
 MULTIPROC_API int mp_pool_map_array(mp_pool *pool, const mp_task *task, const void *in, void *out,
                                     size_t n);
 
-/** n payloads of bytes, for a task with `bytes`; each is sent as one task. */
-typedef struct mp_bytes {
-    const void *data;
-    size_t size;
-} mp_bytes;
+/** n payloads, for a task with `bytes`; each is sent as one task. */
 MULTIPROC_API mp_result *mp_pool_map_bytes_async(mp_pool *pool, const mp_task *task,
                                                  const mp_bytes *items, size_t n,
                                                  const mp_call_options *options);

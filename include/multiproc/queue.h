@@ -58,6 +58,10 @@ MULTIPROC_API int mp_queue_put(mp_queue *queue, mp_value *value, mp_time timeout
 MULTIPROC_API int mp_queue_put_bytes(mp_queue *queue, const void *data, size_t size,
                                      mp_time timeout);
 
+/** Puts n parts, one behind the other, as one item: each is copied once. */
+MULTIPROC_API int mp_queue_put_parts(mp_queue *queue, const mp_bytes *parts, size_t n,
+                                     mp_time timeout);
+
 /**
  * Puts n values, in their order and next to each other as far as the bound allows; takes all of them over.
  * Returns how many were put, which is n unless the time was up or an error came after some; the error when
@@ -69,6 +73,10 @@ MULTIPROC_API int64_t mp_queue_put_many(mp_queue *queue, mp_value *const *values
 /** The same for n items of `size` bytes each, which stand one behind the other. */
 MULTIPROC_API int64_t mp_queue_put_many_bytes(mp_queue *queue, const void *items, size_t size,
                                               size_t n, mp_time timeout);
+
+/** The same for n items of any sizes. */
+MULTIPROC_API int64_t mp_queue_put_many_items(mp_queue *queue, const mp_bytes *items, size_t n,
+                                              mp_time timeout);
 
 /* ---- getting --------------------------------------------------------------------------------- */
 
@@ -102,6 +110,13 @@ MULTIPROC_API int64_t mp_queue_get_many(mp_queue *queue, mp_value **ret_values, 
  *  another size; another one of another size ends the call and stays. */
 MULTIPROC_API int64_t mp_queue_get_many_bytes(mp_queue *queue, void *items, size_t size, size_t n,
                                               mp_time timeout);
+
+/**
+ * The same for items of any sizes: as many as there are and as `capacity` bytes at `data` have room for, one
+ * behind the other; ret_items says where.  -EMSGSIZE when the first one has no room: it stays.
+ */
+MULTIPROC_API int64_t mp_queue_get_many_items(mp_queue *queue, void *data, size_t capacity,
+                                              mp_bytes *ret_items, size_t n, mp_time timeout);
 
 /* ---- looking --------------------------------------------------------------------------------- */
 

@@ -120,6 +120,21 @@ static inline uint64_t mp__load64(const void *p)
     return v;
 }
 
+/* ---- numbers on the wire ---- */
+
+static inline uint32_t mp__big_endian32(const void *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? v : __builtin_bswap32(v);
+}
+
+static inline void mp__put_big_endian32(void *p, uint32_t v)
+{
+    v = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? v : __builtin_bswap32(v);
+    memcpy(p, &v, sizeof v);
+}
+
 /* ---- deadlines ---- */
 
 /* Nanoseconds on the monotonic clock; INT64_MAX is never. */
@@ -154,6 +169,8 @@ MP__HIDDEN char *mp__strdup(const char *text);
 
 /* Set by the host hooks: waits return -EINTR. */
 MP__HIDDEN extern _Atomic bool mp__interruptible;
+/* Or NULL: a signal handler has run in the middle of something; other than 0: leave it. */
+MP__HIDDEN extern int (*mp__interrupted)(void);
 
 /* ---- forks ---- */
 

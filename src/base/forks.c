@@ -6,6 +6,7 @@
 
 _Atomic uint32_t mp__fork_count;
 _Atomic bool mp__interruptible;
+int (*mp__interrupted)(void);
 
 static void in_child(void)
 {

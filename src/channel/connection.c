@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns mp_connection: one end of a pipe, over a packet socket.
+ * Owns mp_connection: one end of a pipe, over a packet socket, or of a byte stream (stream.h).
  *
  *   state   one 64-bit word: fork count (32 bits), closed (1), threads inside (31).  Whoever brings
  *           it to "closed, none inside" closes the descriptor; so nobody uses a descriptor number
@@ -13,10 +13,13 @@
  */
 #include "channel/connection.h"
 
+#include "channel/stream.h"
+
 struct mp_connection {
     mp__head head;
     int fd;
     bool readable, writable;
+    mp__stream *stream; /* NULL: packets */
     _Atomic uint64_t state;
     _Atomic(mp__message *) kept;
     _Atomic uint64_t
@@ -33,13 +36,8 @@ struct mp_connection {
 
 /* ---- life ---- */
 
-mp_connection *mp__connection_make(int fd, bool readable, bool writable)
+static void set_up(mp_connection *c, int fd, bool readable, bool writable)
 {
-    mp_connection *c = mp__alloc_zero(sizeof *c);
-    if (!c) {
-        mp__os_close(fd);
-        return mp__null(-ENOMEM);
-    }
     mp__head_init(&c->head, MP__MAGIC_CONNECTION);
     c->fd = fd;
     c->readable = readable;
@@ -47,7 +45,44 @@ mp_connection *mp__connection_make(int fd, bool readable, bool writable)
     atomic_store(&c->state, (uint64_t)atomic_load(&mp__fork_count) << 32);
     atomic_store(&c->spin, -1);
     atomic_store(&c->spin_credit, MAX_CREDIT);
+}
+
+/* An end of a pipe of packets; takes the descriptor over, also when it fails. */
+static mp_connection *make_end(int fd, bool readable, bool writable)
+{
+    mp_connection *c = mp__alloc_zero(sizeof *c);
+    if (!c) {
+        mp__os_close(fd);
+        return mp__null(-ENOMEM);
+    }
+    set_up(c, fd, readable, writable);
     return c;
+}
+
+int mp__connection_open(int fd, bool readable, bool writable, mp_connection **ret_connection)
+{
+    int kind = mp__os_fd_kind(fd);
+    if (kind < 0)
+        return mp__fail(kind, "descriptor %d is not one that messages can be sent over", fd);
+    mp__stream *stream = kind == MP__FD_PACKETS ? NULL : mp__stream_new(kind == MP__FD_STREAM);
+    mp_connection *c = stream || kind == MP__FD_PACKETS ? mp__alloc_zero(sizeof *c) : NULL;
+    if (!c) {
+        mp__stream_free(stream);
+        return -ENOMEM;
+    }
+    set_up(c, fd, readable, writable);
+    c->stream = stream;
+    *ret_connection = c;
+    return 0;
+}
+
+mp_connection *mp_connection_from_fd(int fd, int readable, int writable)
+{
+    mp_connection *c;
+    MP__CHECK_NULL(readable || writable);
+    mp__clear_detail();
+    int r = mp__connection_open(fd, readable != 0, writable != 0, &c);
+    return r < 0 ? mp__null(r) : c;
 }
 
 int mp_pipe(int duplex, mp_connection **ret_first, mp_connection **ret_second)
@@ -58,8 +93,8 @@ int mp_pipe(int duplex, mp_connection **ret_first, mp_connection **ret_second)
     int r = mp__os_packet_pair(fds);
     if (r < 0)
         return mp__fail(r, "cannot make a pipe");
-    mp_connection *first = mp__connection_make(fds[0], true, duplex != 0);
-    mp_connection *second = mp__connection_make(fds[1], duplex != 0, true);
+    mp_connection *first = make_end(fds[0], true, duplex != 0);
+    mp_connection *second = make_end(fds[1], duplex != 0, true);
     if (first && second && !duplex)
         r = mp__os_shutdown_send(fds[0]);
     if (!first || !second || r < 0) {
@@ -133,6 +168,7 @@ void mp_connection_free(mp_connection *connection)
         next = m->next;
         mp__message_free(m);
     }
+    mp__stream_free(connection->stream);
     free(connection);
 }
 
@@ -306,8 +342,11 @@ typedef struct receipt {
     mp__attachments *attachments;
 } receipt;
 
-static int receive_once(int fd, bool wait, receipt *in)
+static int receive_once(mp_connection *c, int fd, bool wait, receipt *in)
 {
+    if (c->stream)
+        return mp__stream_receive(c->stream, fd, wait, in->data, in->capacity, &in->size,
+                                  &in->message);
     return mp__message_receive(fd, wait, in->data, in->capacity, &in->size, &in->message,
                                in->attachments);
 }
@@ -317,7 +356,7 @@ static int receive_by(mp_connection *c, int fd, receipt *in, mp_time timeout)
     int64_t budget = timeout > 0 ? spin_budget(c) : 0;
     /* Without a deadline the receive itself waits: one call instead of two. */
     bool sleep_at_once = timeout == MP_FOREVER && budget == 0;
-    int r = receive_once(fd, sleep_at_once, in);
+    int r = receive_once(c, fd, sleep_at_once, in);
     if (r == -EINTR && !atomic_load(&mp__interruptible))
         r = -EAGAIN;
     if (r != -EAGAIN || timeout <= 0)
@@ -328,19 +367,35 @@ static int receive_by(mp_connection *c, int fd, receipt *in, mp_time timeout)
         int64_t until = mp__deadline_after(start, budget < timeout ? budget : timeout);
         do {
             mp__os_yield(); /* the sender may be waiting for this very processor */
-            r = receive_once(fd, false, in);
+            r = receive_once(c, fd, false, in);
         } while (r == -EAGAIN && mp__os_now() < until);
         spin_learn(c, r != -EAGAIN);
     }
     while (r == -EAGAIN) {
-        r = deadline == MP__NEVER ? receive_once(fd, true, in) : -EAGAIN;
+        r = deadline == MP__NEVER ? receive_once(c, fd, true, in) : -EAGAIN;
         if (r == -EINTR && !atomic_load(&mp__interruptible))
             r = -EAGAIN;
         else if (r == -EAGAIN) {
             r = wait_for(fd, MP__POLLIN, deadline);
-            r = r == 0 ? receive_once(fd, false, in) : r;
+            r = r == 0 ? receive_once(c, fd, false, in) : r;
         }
     }
+    return r;
+}
+
+/* The same, for streams: one receiver at a time, which leaves what has come of a message to the next. */
+static int receive_from(mp_connection *c, int fd, receipt *in, mp_time timeout)
+{
+    if (!c->stream)
+        return receive_by(c, fd, in, timeout);
+    mp__deadline deadline = mp__deadline_after(mp__os_now(), timeout);
+    int r = mp__stream_enter(&c->stream->receiving, deadline);
+    if (r < 0)
+        return r;
+    r = receive_by(c, fd, in, timeout);
+    if (r < 0)
+        mp__stream_stash(c->stream, in->data);
+    mp__stream_leave(&c->stream->receiving);
     return r;
 }
 
@@ -365,6 +420,36 @@ static int send_out(mp_connection *c, mp__outgoing *out, mp_time timeout)
     return r;
 }
 
+static int stream_out(mp_connection *c, const mp_bytes *parts, size_t n, mp_time timeout)
+{
+    int fd = mp__connection_enter(c);
+    if (fd < 0)
+        return fd;
+    mp__deadline deadline = mp__deadline_after(mp__os_now(), timeout);
+    int r = mp__stream_enter(&c->stream->sending, deadline);
+    if (r == 0) {
+        r = mp__stream_send(c->stream, fd, parts, n, deadline);
+        mp__stream_leave(&c->stream->sending);
+    }
+    mp__connection_leave(c);
+    if (r == -EPIPE && !*mp_error_detail())
+        mp__fail(r, "the other end of the connection is closed or its holder is dead");
+    return r;
+}
+
+/* Values on a stream are plain pickles, which any Python reads. */
+static int stream_value(mp_connection *c, mp_value *value, mp_time timeout)
+{
+    mp_buffer *buffer;
+    int r = mp_value_encode(value, &buffer);
+    if (r == 0) {
+        mp_bytes part = {buffer->data, buffer->size};
+        r = stream_out(c, &part, 1, timeout);
+        mp_buffer_free(buffer);
+    }
+    return r;
+}
+
 static int check_send(mp_connection *c)
 {
     MP__CHECK(mp__is(c, MP__MAGIC_CONNECTION));
@@ -380,6 +465,8 @@ int mp_connection_send(mp_connection *connection, mp_value *value, mp_time timeo
         return mp_error_code();
     mp__outgoing out;
     int r = check_send(connection);
+    if (r == 0 && connection->stream)
+        return stream_value(connection, value, timeout);
     if (r == 0)
         r = mp__outgoing_value(&out, value);
     if (r == 0) {
@@ -394,10 +481,20 @@ int mp_connection_send_bytes(mp_connection *connection, const void *data, size_t
                              mp_time timeout)
 {
     MP__CHECK(data || !size);
+    mp_bytes part = {data, size};
+    return mp_connection_send_parts(connection, &part, 1, timeout);
+}
+
+int mp_connection_send_parts(mp_connection *connection, const mp_bytes *parts, size_t n,
+                             mp_time timeout)
+{
+    MP__CHECK(parts || !n);
     mp__outgoing out;
     int r = check_send(connection);
+    if (r == 0 && connection->stream)
+        return stream_out(connection, parts, n, timeout);
     if (r == 0)
-        r = mp__outgoing_bytes(&out, data, size);
+        r = mp__outgoing_parts(&out, parts, n);
     if (r == 0) {
         r = send_out(connection, &out, timeout);
         mp__outgoing_release(&out, r == 0);
@@ -425,7 +522,7 @@ static int receive(mp_connection *c, receipt *in, mp_time timeout)
     if (in->message)
         in->size = in->message->buffer->size;
     else
-        r = receive_by(c, fd, in, timeout);
+        r = receive_from(c, fd, in, timeout);
     mp__connection_leave(c);
     return r;
 }
@@ -486,7 +583,11 @@ int mp_connection_recv(mp_connection *connection, mp_value **ret_value, mp_time 
     int r = receive(connection, &in, timeout);
     if (r < 0)
         return r;
-    if (in.message) {
+    if (connection->stream) { /* from anybody: nothing but plain values */
+        r = in.message ? mp_value_decode(in.message->buffer->data, in.size, NULL, ret_value)
+                       : mp_value_decode(small, in.size, NULL, ret_value);
+        mp__message_free(in.message);
+    } else if (in.message) {
         r = mp__message_value(in.message->buffer->data, in.message->buffer->size,
                               in.message->buffer, &in.message->attachments, ret_value);
         mp__message_free(in.message);

@@ -7,8 +7,9 @@
 
 #include "channel/message.h"
 
-/* A connection over a packet socket; takes the descriptor over, also when it fails. */
-MP__HIDDEN mp_connection *mp__connection_make(int fd, bool readable, bool writable);
+/* As mp_connection_from_fd(). */
+MP__HIDDEN int mp__connection_open(int fd, bool readable, bool writable,
+                                   mp_connection **ret_connection);
 
 /* For messages: the descriptor, which stays open until mp__connection_leave(). */
 MP__HIDDEN int mp__connection_enter(mp_connection *connection);

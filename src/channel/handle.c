@@ -211,6 +211,11 @@ mp_value *mp__handle_import(int64_t code, const int64_t words[2], mp__attachment
         return mp__null(mp__fail(-EBADMSG, "the message lacks the descriptor of a handle"));
     if (code == CODE_FD)
         return fd_take(fd);
-    mp_connection *c = mp__connection_make(fd, words[1] & 1, words[1] & 2);
-    return c ? mp__value_handle(&connection_ops, c) : NULL;
+    mp_connection *c;
+    int r = mp__connection_open(fd, words[1] & 1, words[1] & 2, &c);
+    if (r < 0) {
+        mp__os_close(fd);
+        return mp__null(r);
+    }
+    return mp__value_handle(&connection_ops, c);
 }

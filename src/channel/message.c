@@ -94,6 +94,37 @@ int mp__outgoing_bytes(mp__outgoing *out, const void *data, size_t size)
     return r;
 }
 
+/* From the parts into scratch memory, or into the file: one copy. */
+int mp__outgoing_parts(mp__outgoing *out, const mp_bytes *parts, size_t n)
+{
+    size_t size = 0, at = 0;
+    int r = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!mp__add(size, parts[i].size, &size) || size > SIZE_MAX / 2)
+            return mp__fail(-E2BIG, "a message is too long");
+    if (n == 1)
+        return mp__outgoing_bytes(out, parts[0].data, size);
+    start(out, size);
+    if (size < MP__BIG_FROM) {
+        out->bytes = scratch_take();
+        for (size_t i = 0; out->bytes && i < n; at += parts[i++].size)
+            if (parts[i].size)
+                memcpy(out->bytes + at, parts[i].data, parts[i].size);
+        add_bytes(out, out->bytes, size);
+        return out->bytes ? 0 : -ENOMEM;
+    }
+    r = make_file(out, size);
+    for (size_t i = 0; r == 0 && i < n; at += parts[i++].size)
+        r = mp__os_write_at(out->file, parts[i].data, parts[i].size, at);
+    if (r == 0)
+        r = mp__os_seal(out->file);
+    if (r == 0)
+        r = collect_descriptors(out);
+    if (r < 0)
+        mp__outgoing_release(out, false);
+    return r;
+}
+
 /* The pickle goes straight into the mapped file: one copy of what the value holds. */
 static int write_mapped(mp__outgoing *out, mp__pickle_plan *plan, const mp_value *value)
 {
@@ -216,6 +247,13 @@ static int keep(mp_buffer *buffer, const mp__attachments *attachments, mp__messa
     m->fork_count = atomic_load(&mp__fork_count);
     *ret_message = m;
     return 0;
+}
+
+int mp__message_of(mp_buffer *buffer, mp__message **ret_message)
+{
+    mp__attachments none;
+    mp__attachments_init(&none, 0);
+    return keep(buffer, &none, ret_message);
 }
 
 /* The message of a packet that was received whole; `overflow` holds what `data` had no room for. */

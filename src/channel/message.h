@@ -34,6 +34,9 @@ MP__HIDDEN int mp__outgoing_bytes(mp__outgoing *out, const void *data, size_t si
 MP__HIDDEN int mp__outgoing_value(mp__outgoing *out, const mp_value *value);
 MP__HIDDEN void mp__outgoing_release(mp__outgoing *out, bool delivered);
 
+/* The same for bytes in n parts. */
+MP__HIDDEN int mp__outgoing_parts(mp__outgoing *out, const mp_bytes *parts, size_t n);
+
 /* A received message. */
 typedef struct mp__message {
     struct mp__message *next;
@@ -49,6 +52,8 @@ typedef struct mp__message {
 MP__HIDDEN int mp__message_receive(int fd, bool wait, void *data, size_t capacity, size_t *ret_size,
                                    mp__message **ret_message, mp__attachments *attachments);
 MP__HIDDEN void mp__message_free(mp__message *message);
+/* A message of a buffer, which it takes over if it succeeds. */
+MP__HIDDEN int mp__message_of(mp_buffer *buffer, mp__message **ret_message);
 
 /* The value of a message's bytes. */
 MP__HIDDEN int mp__message_value(const void *data, size_t size, mp_buffer *owner,

@@ -127,17 +127,62 @@ int64_t mp__queue_take(mp_queue *queue, mp__sink *sink, mp_time timeout)
 
 /* ---- bytes ---- */
 
+/* A block for an item that is too large for a segment. */
+static int make_block(mp__item *item, size_t size)
+{
+    *item = (mp__item){.size = size};
+    item->block = mp__object_new_raw(MP__OBJECT_BLOCK, size);
+    return item->block ? 0 : mp_error_code();
+}
+
 /* Bytes as an item, which stands in a block of its own if there are many. */
 static int make_item(mp__item *item, const void *data, size_t size)
 {
     *item = (mp__item){.data = data, .size = size};
     if (size <= MP__RING_INLINE)
         return 0;
-    item->block = mp__object_new_raw(MP__OBJECT_BLOCK, size);
-    if (!item->block)
-        return mp_error_code();
-    memcpy(mp__hold_data(item->block), data, size);
-    return 0;
+    int r = make_block(item, size);
+    if (r == 0)
+        memcpy(mp__hold_data(item->block), data, size);
+    return r;
+}
+
+static int put_item(mp_queue *queue, mp__item *item, mp_time timeout)
+{
+    int64_t put = mp__queue_put_items(queue, item, 1, timeout);
+    if (item->block)
+        mp__hold_free(item->block);
+    return put < 0 ? (int)put : 0;
+}
+
+static void gather(char *to, const mp_bytes *parts, size_t n)
+{
+    for (size_t i = 0; i < n; to += parts[i++].size)
+        if (parts[i].size)
+            memcpy(to, parts[i].data, parts[i].size);
+}
+
+int mp_queue_put_parts(mp_queue *queue, const mp_bytes *parts, size_t n, mp_time timeout)
+{
+    MP__CHECK(mp__is_queue(queue) && (parts || !n));
+    mp__clear_detail();
+    char room[MP__RING_INLINE];
+    mp__item item;
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!mp__add(size, parts[i].size, &size))
+            return mp__fail(-E2BIG, "an item is too long");
+    if (size <= sizeof room) {
+        gather(room, parts, n);
+        return mp_queue_put_bytes(queue, room, size, timeout);
+    }
+    int r = mp__queue_check(queue);
+    if (r == 0)
+        r = make_block(&item, size);
+    if (r < 0)
+        return r;
+    gather(mp__hold_data(item.block), parts, n);
+    return put_item(queue, &item, timeout);
 }
 
 int mp_queue_put_bytes(mp_queue *queue, const void *data, size_t size, mp_time timeout)
@@ -153,29 +198,35 @@ int mp_queue_put_bytes(mp_queue *queue, const void *data, size_t size, mp_time t
         mp__ring_put_quickly(mp__queue_ring(queue), &queue->cache, &item, false))
         return 0;
     r = make_item(&item, data, size);
-    if (r < 0)
-        return r;
-    int64_t put = mp__queue_put_items(queue, &item, 1, timeout);
-    if (item.block)
-        mp__hold_free(item.block);
-    return put < 0 ? (int)put : 0;
+    return r < 0 ? r : put_item(queue, &item, timeout);
 }
 
 #define AT_ONCE 64
 
-int64_t mp_queue_put_many_bytes(mp_queue *queue, const void *items, size_t size, size_t n,
-                                mp_time timeout)
+/* Where many items come from: bytes of one size, or ranges. */
+typedef struct many {
+    const char *bytes;
+    size_t size;
+    const mp_bytes *ranges;
+} many;
+
+static mp_bytes one_of(const many *m, size_t i)
 {
-    MP__CHECK(mp__is_queue(queue) && (items || !size || !n));
+    return m->ranges ? m->ranges[i] : (mp_bytes){m->bytes + i * m->size, m->size};
+}
+
+static int64_t put_many(mp_queue *queue, const many *from, size_t n, mp_time timeout)
+{
     mp__clear_detail();
     mp__item batch[AT_ONCE];
     mp__deadline deadline = mp__sync_deadline(timeout);
     int64_t done = 0, r = mp__queue_check(queue);
     while (r >= 0 && (size_t)done < n) {
         size_t k = 0, left = n - (size_t)done;
-        const char *from = (const char *)items + (size_t)done * size;
-        for (; k < left && k < AT_ONCE && r >= 0; k++)
-            r = make_item(&batch[k], from + k * size, size);
+        for (; k < left && k < AT_ONCE && r >= 0; k++) {
+            mp_bytes item = one_of(from, (size_t)done + k);
+            r = make_item(&batch[k], item.data, item.size);
+        }
         size_t made = r < 0 ? k - 1 : k;
         if (r >= 0)
             r = mp__queue_put_items(queue, batch, k, mp__deadline_left(deadline, mp__os_now()));
@@ -189,20 +240,35 @@ int64_t mp_queue_put_many_bytes(mp_queue *queue, const void *items, size_t size,
     return done || !n ? done : r;
 }
 
+int64_t mp_queue_put_many_bytes(mp_queue *queue, const void *items, size_t size, size_t n,
+                                mp_time timeout)
+{
+    MP__CHECK(mp__is_queue(queue) && (items || !size || !n));
+    return put_many(queue, &(many){.bytes = items, .size = size}, n, timeout);
+}
+
+int64_t mp_queue_put_many_items(mp_queue *queue, const mp_bytes *items, size_t n, mp_time timeout)
+{
+    MP__CHECK(mp__is_queue(queue) && (items || !n));
+    return put_many(queue, &(many){.ranges = items}, n, timeout);
+}
+
 typedef struct bytes_sink {
     mp__sink sink;
     char *data;
     size_t capacity, used;
-    bool exact; /* every item has `capacity` bytes */
+    bool exact;       /* every item has `capacity` bytes */
+    mp_bytes *ranges; /* or NULL: where each of `n` items stands */
+    size_t n;
 } bytes_sink;
 
 static int bytes_fit(bytes_sink *s, uint64_t size)
 {
-    if (s->exact ? size == s->capacity : size <= s->capacity)
+    if (s->exact ? size == s->capacity : size <= s->capacity - (s->ranges ? s->used : 0))
         return 1;
-    return s->used ? 0
-                   : mp__fail(-EMSGSIZE, "the item has %llu bytes, the buffer %zu",
-                              (unsigned long long)size, s->capacity);
+    return s->used || s->n ? 0
+                           : mp__fail(-EMSGSIZE, "the item has %llu bytes, the buffer %zu",
+                                      (unsigned long long)size, s->capacity);
 }
 
 static int bytes_take(mp__sink *sink, const void *data, uint64_t size)
@@ -211,6 +277,8 @@ static int bytes_take(mp__sink *sink, const void *data, uint64_t size)
     int r = bytes_fit(s, size);
     if (r == 1 && size)
         memcpy(s->data + s->used, data, size);
+    if (r == 1 && s->ranges)
+        s->ranges[s->n++] = (mp_bytes){s->data + s->used, size};
     if (r == 1)
         s->used += size;
     return r;
@@ -244,6 +312,19 @@ int64_t mp_queue_get_many_bytes(mp_queue *queue, void *items, size_t size, size_
     mp__clear_detail();
     bytes_sink s = {
         .sink = {bytes_take, bytes_take_block, n}, .data = items, .capacity = size, .exact = true};
+    int64_t r = mp__queue_check(queue);
+    return r < 0 ? r : mp__queue_take(queue, &s.sink, timeout);
+}
+
+int64_t mp_queue_get_many_items(mp_queue *queue, void *data, size_t capacity, mp_bytes *ret_items,
+                                size_t n, mp_time timeout)
+{
+    MP__CHECK(mp__is_queue(queue) && (data || !capacity) && ret_items && n);
+    mp__clear_detail();
+    bytes_sink s = {.sink = {bytes_take, bytes_take_block, n},
+                    .data = data,
+                    .capacity = capacity,
+                    .ranges = ret_items};
     int64_t r = mp__queue_check(queue);
     return r < 0 ? r : mp__queue_take(queue, &s.sink, timeout);
 }

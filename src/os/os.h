@@ -116,6 +116,21 @@ MP__HIDDEN int mp__os_packet_receive(int fd, mp__packet *packet, bool wait);
 
 MP__HIDDEN int mp__os_shutdown_send(int fd);
 
+/* ---- byte streams (os_socket.c) ---- */
+
+typedef enum mp__fd_kind { MP__FD_FILE = 0, MP__FD_STREAM = 1, MP__FD_PACKETS = 2 } mp__fd_kind;
+
+/* What a descriptor is: a file (a pipe, say), a stream socket, a socket of packets.  -EBADF;
+ * -EOPNOTSUPP for a socket of another kind. */
+MP__HIDDEN int mp__os_fd_kind(int fd);
+
+/* How many bytes; 0 at the end.  -EAGAIN when `wait` is false and it would block (only for sockets: others
+ * are polled before), -EINTR. */
+MP__HIDDEN int64_t mp__os_stream_read(int fd, void *data, size_t size, bool socket, bool wait);
+/* How many bytes were written; -EPIPE when nobody is there to read them. */
+MP__HIDDEN int64_t mp__os_stream_write(int fd, const struct iovec *iov, int n, bool socket,
+                                       bool wait);
+
 /* ---- bells (os_bell.c): a descriptor that another process can make readable by an address ---- */
 
 MP__HIDDEN int mp__os_bell_open(uint64_t *ret_address);

@@ -5,11 +5,17 @@
 static mp_host hooks;
 static bool is_set;
 
+static int interrupted(void)
+{
+    return hooks.interrupted(hooks.data) ? -ECANCELED : 0;
+}
+
 int mp_host_set(const mp_host *host)
 {
     MP__CHECK(!host || host->size >= sizeof *host);
     is_set = host != NULL;
     hooks = host ? *host : (mp_host)MP_HOST_INIT;
+    mp__interrupted = hooks.interrupted ? interrupted : NULL;
     atomic_store(&mp__interruptible, hooks.interruptible != 0);
     return 0;
 }

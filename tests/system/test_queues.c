@@ -788,3 +788,26 @@ TEST(misuse_of_queues)
     mp_queue_free(q);
 }
 #endif
+
+TEST(items_of_parts_and_many_sizes)
+{
+    mp_queue *q = mp_queue_new(0);
+    char big[10000], room[20000];
+    memset(big, 'b', sizeof big);
+    mp_bytes parts[] = {{"head", 4}, {big, sizeof big}, {"", 0}, {"tail", 4}};
+    EXPECT_OK(mp_queue_put_parts(q, parts, 4, MP_NOWAIT));
+    EXPECT_OK(mp_queue_put_parts(q, parts, 1, MP_NOWAIT));
+    EXPECT_EQ(mp_queue_put_many_items(q, parts, 4, MP_NOWAIT), 4);
+    mp_bytes got[8];
+    EXPECT_EQ(mp_queue_get_many_items(q, room, 100, got, 8, MP_NOWAIT), -EMSGSIZE);
+    EXPECT_EQ(mp_queue_get_many_items(q, room, 10020, got, 8, MP_NOWAIT),
+              3); /* the 4th has no room */
+    EXPECT_EQ(got[0].size, 10008);
+    EXPECT(memcmp(got[0].data, "head", 4) == 0 && memcmp(room + 10004, "tail", 4) == 0);
+    EXPECT(got[1].size == 4 && got[2].size == 4);
+    EXPECT_EQ(mp_queue_get_many_items(q, room, sizeof room, got, 8, MP_NOWAIT), 3);
+    EXPECT(got[0].size == sizeof big && got[1].size == 0 && got[2].size == 4);
+    EXPECT(memcmp(got[2].data, "tail", 4) == 0);
+    EXPECT_EQ(mp_queue_get_many_items(q, room, sizeof room, got, 8, MP_NOWAIT), -ETIMEDOUT);
+    mp_queue_free(q);
+}

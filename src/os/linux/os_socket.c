@@ -106,3 +106,39 @@ int mp__os_shutdown_send(int fd)
     MP__FAULT("shutdown");
     return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
 }
+
+/* ---- byte streams ---- */
+
+int mp__os_fd_kind(int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+        return errno == ENOTSOCK ? MP__FD_FILE : -errno;
+    return type == SOCK_STREAM      ? MP__FD_STREAM
+           : type == SOCK_SEQPACKET ? MP__FD_PACKETS
+                                    : -EOPNOTSUPP;
+}
+
+int64_t mp__os_stream_read(int fd, void *data, size_t size, bool is_socket, bool wait)
+{
+    MP__FAULT("read");
+    struct pollfd p = {fd, POLLIN, 0};
+    if (!is_socket && !wait && poll(&p, 1, 0) == 0)
+        return -EAGAIN;
+    ssize_t n = is_socket ? recv(fd, data, size, wait ? 0 : MSG_DONTWAIT) : read(fd, data, size);
+    return n >= 0 ? n : errno == ECONNRESET ? 0 : -errno;
+}
+
+int64_t mp__os_stream_write(int fd, const struct iovec *iov, int n, bool is_socket, bool wait)
+{
+    MP__FAULT("write");
+    struct msghdr m = {0};
+    m.msg_iov = (struct iovec *)(uintptr_t)iov;
+    m.msg_iovlen = (size_t)n;
+    ssize_t sent =
+        is_socket ? sendmsg(fd, &m, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) : writev(fd, iov, n);
+    if (sent >= 0)
+        return sent;
+    return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : -errno;
+}
