@@ -144,6 +144,16 @@ static int preload(void *data, const char *name)
     return 0; /* as the standard library does: what cannot be imported is left out */
 }
 
+/* In the middle of sending: Python's signal handlers run, and one of them may have raised. */
+static int interrupted(void *data)
+{
+    (void)data;
+    PyGILState_STATE held = PyGILState_Ensure();
+    int r = PyErr_CheckSignals();
+    PyGILState_Release(held);
+    return r;
+}
+
 int core_set_host(PyObject *module)
 {
     (void)module;
@@ -156,6 +166,7 @@ int core_set_host(PyObject *module)
     host.leave = leave;
     host.preload = preload;
     host.interruptible = 1;
+    host.interrupted = interrupted;
     return mp_host_set(&host);
 }
 

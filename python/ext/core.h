@@ -27,15 +27,19 @@ static inline PyObject *core_new_ref(PyObject *o)
 #endif
 
 typedef struct core_state {
-    PyObject *empty, *full; /* queue.Empty, queue.Full */
-    PyObject *owner_died;   /* the warning */
-    PyObject *simple_dumps; /* _pickle.dumps */
-    PyObject *loads;        /* _pickle.loads */
-    PyObject *dumps;        /* ForkingPickler.dumps, as bytes or a view; set by the package */
-    PyObject *run_child;    /* what a child runs; set by the package */
-    PyObject *command;      /* the command line of a fresh image; set by the package */
-    PyObject *preload;      /* what a fork server runs for a name; set by the package */
-    PyTypeObject *value_type;
+    PyObject *empty, *full;         /* queue.Empty, queue.Full */
+    PyObject *owner_died;           /* the warning */
+    PyObject *loads, *pickler_type; /* of _pickle */
+    PyObject *dump, *clear_memo, *dispatch_table, *buffers_name, *five; /* names, a number */
+    PyObject *copyreg_table, *extra_reducers, *reducers; /* the third holds the first two */
+    Py_ssize_t theirs, ours;                             /* their lengths then */
+    PyObject *reduction, *forking_pickler;               /* a module's names; the class there */
+    struct core_kit *kits[2];                            /* picklers: with buffers inside, apart */
+    PyObject *buffer_too_short;
+    PyObject *run_child; /* what a child runs; set by the package */
+    PyObject *command;   /* the command line of a fresh image; set by the package */
+    PyObject *preload;   /* what a fork server runs for a name; set by the package */
+    PyTypeObject *value_type, *sink_type, *view_type;
 } core_state;
 
 extern struct PyModuleDef core_module;
@@ -88,16 +92,40 @@ static inline mp_time core_deadline(mp_time timeout)
 
 /* ---- pickling (pickling.c) ---- */
 
-/* A pickle of an object: `view` has its bytes.  0, or -1 with an exception. */
-int core_pickle(core_state *state, PyObject *object, Py_buffer *view);
+/* An object as the parts of a message. */
+typedef struct core_pickled {
+    mp_bytes *parts, few[8];
+    size_t n, size;
+    char room[192]; /* of a small one */
+    struct core_kit *kit;
+    void *head;
+    int apart, has_view;
+    Py_buffer view;
+} core_pickled;
+
+/* `dumps`: what to pickle with, or NULL; `apart`: large buffers may stand behind the pickle.  0, or -1 with
+ * an exception. */
+int core_pickle(core_state *state, PyObject *dumps, PyObject *object, int apart, core_pickled *p);
+void core_pickled_release(core_state *state, core_pickled *p);
+void core_kit_free(struct core_kit *kit);
+
 PyObject *core_unpickle(core_state *state, const void *data, size_t size);
 /* The same for bytes in a buffer of the library, which it takes over. */
 PyObject *core_unpickle_buffer(core_state *state, mp_buffer *buffer);
+/* From anybody: without buffers behind the pickle. */
+PyObject *core_unpickle_stream(core_state *state, mp_buffer *buffer);
+PyObject *core_view(core_state *state, mp_buffer *buffer); /* takes it over */
+PyObject *core_dumps(PyObject *module, PyObject *object);
+PyObject *core_reducers_changed(PyObject *module, PyObject *unused);
 
 /* ---- types ---- */
 
 extern PyType_Spec core_queue_spec, core_lock_spec, core_event_spec, core_child_spec,
-    core_value_spec;
+    core_value_spec, core_sink_spec, core_view_spec, core_block_spec, core_connection_spec,
+    core_condition_spec, core_barrier_spec;
+
+#define CORE_METHOD (METH_METHOD | METH_FASTCALL | METH_KEYWORDS)
+#define CORE_FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
 
 /* A handle as a value of the library (value.c): what travels in the arguments of a process. */
 typedef struct core_value {

@@ -83,17 +83,14 @@ static PyObject *export_value(PyObject *self, PyTypeObject *cls, PyObject *const
     return core_value_wrap(core_get_state(cls), mp_value_event(EVENT(self)));
 }
 
-#define METHOD (METH_METHOD | METH_FASTCALL | METH_KEYWORDS)
-#define FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
-
-static PyMethodDef methods[] = {
-    {"is_set", is_set, METH_NOARGS, "Whether it is set."},
-    {"set", set, METH_NOARGS, "Sets it and wakes all that wait."},
-    {"clear", clear, METH_NOARGS, "Takes it back."},
-    {"wait", FUNCTION(wait_for), METH_VARARGS | METH_KEYWORDS,
-     "wait(timeout=None) -> whether it is set"},
-    {"export", FUNCTION(export_value), METHOD, "The event on its way to another process."},
-    {NULL, NULL, 0, NULL}};
+static PyMethodDef methods[] = {{"is_set", is_set, METH_NOARGS, "Whether it is set."},
+                                {"set", set, METH_NOARGS, "Sets it and wakes all that wait."},
+                                {"clear", clear, METH_NOARGS, "Takes it back."},
+                                {"wait", CORE_FUNCTION(wait_for), METH_VARARGS | METH_KEYWORDS,
+                                 "wait(timeout=None) -> whether it is set"},
+                                {"export", CORE_FUNCTION(export_value), CORE_METHOD,
+                                 "The event on its way to another process."},
+                                {NULL, NULL, 0, NULL}};
 
 static PyType_Slot slots[] = {{Py_tp_new, new},
                               {Py_tp_dealloc, dealloc},

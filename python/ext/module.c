@@ -37,22 +37,33 @@ core_state *core_get_state(PyTypeObject *type)
     return NULL;
 }
 
-/* set_up(dumps, run_child, command, preload): what the package does in Python. */
+static void take(PyObject **place, PyObject *object)
+{
+    Py_INCREF(object);
+    Py_XSETREF(*place, object);
+}
+
+/* set_up(reduction, run_child, command, preload, buffer_too_short): what the package does in Python. */
 static PyObject *set_up(PyObject *module, PyObject *args)
 {
     core_state *s = PyModule_GetState(module);
-    PyObject *dumps, *run_child, *command, *preload;
-    if (!PyArg_ParseTuple(args, "OOOO", &dumps, &run_child, &command, &preload))
+    PyObject *reduction, *run_child, *command, *preload, *too_short;
+    if (!PyArg_ParseTuple(args, "OOOOO", &reduction, &run_child, &command, &preload, &too_short))
         return NULL;
-    Py_INCREF(dumps);
-    Py_XSETREF(s->dumps, dumps);
-    Py_INCREF(run_child);
-    Py_XSETREF(s->run_child, run_child);
-    Py_INCREF(command);
-    Py_XSETREF(s->command, command);
-    Py_INCREF(preload);
-    Py_XSETREF(s->preload, preload);
-    Py_RETURN_NONE;
+    PyObject *pickler = PyObject_GetAttrString(reduction, "ForkingPickler");
+    PyObject *extra = pickler ? PyObject_GetAttrString(pickler, "_extra_reducers") : NULL;
+    if (extra) {
+        take(&s->reduction, PyModule_GetDict(reduction));
+        take(&s->forking_pickler, pickler);
+        take(&s->extra_reducers, extra);
+        take(&s->run_child, run_child);
+        take(&s->command, command);
+        take(&s->preload, preload);
+        take(&s->buffer_too_short, too_short);
+    }
+    Py_XDECREF(pickler);
+    Py_XDECREF(extra);
+    return extra ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *version(PyObject *module, PyObject *unused)
@@ -68,7 +79,9 @@ static PyObject *cpu_count(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"set_up", set_up, METH_VARARGS, "set_up(dumps, run_child, command, preload)"},
+    {"set_up", set_up, METH_VARARGS, "set_up(reduction, run_child, command, preload, error)"},
+    {"dumps", core_dumps, METH_O, "dumps(obj): its pickle, with the reducers of ForkingPickler"},
+    {"reducers_changed", core_reducers_changed, METH_NOARGS, "There is a new reducer."},
     {"child_main", core_child_main, METH_VARARGS, "child_main(fd): the life of a fresh image"},
     {"set_preload", core_set_preload, METH_VARARGS, "set_preload(names)"},
     {"descriptor", core_descriptor, METH_VARARGS,
@@ -94,55 +107,74 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **ret_type
     return r;
 }
 
+static int add_pickle(core_state *s)
+{
+    PyObject *pickle = PyImport_ImportModule("_pickle"),
+             *copyreg = PyImport_ImportModule("copyreg");
+    if (pickle && copyreg) {
+        s->pickler_type = PyObject_GetAttrString(pickle, "Pickler");
+        s->loads = PyObject_GetAttrString(pickle, "loads");
+        s->copyreg_table = PyObject_GetAttrString(copyreg, "dispatch_table");
+    }
+    Py_XDECREF(pickle);
+    Py_XDECREF(copyreg);
+    s->dump = PyUnicode_InternFromString("dump");
+    s->clear_memo = PyUnicode_InternFromString("clear_memo");
+    s->dispatch_table = PyUnicode_InternFromString("dispatch_table");
+    s->buffers_name = Py_BuildValue("(s)", "buffers");
+    s->five = PyLong_FromLong(5);
+    return s->pickler_type && s->loads && s->copyreg_table && s->dump && s->clear_memo &&
+                   s->dispatch_table && s->buffers_name && s->five
+               ? 0
+               : -1;
+}
+
 static int execute(PyObject *module)
 {
     core_state *s = PyModule_GetState(module);
-    PyObject *pickle = PyImport_ImportModule("_pickle");
-    if (!pickle)
-        return -1;
-    s->simple_dumps = PyObject_GetAttrString(pickle, "dumps");
-    s->loads = PyObject_GetAttrString(pickle, "loads");
-    Py_DECREF(pickle);
-    if (!s->simple_dumps || !s->loads || core_add_errors(module, s) < 0 ||
+    if (add_pickle(s) < 0 || core_add_errors(module, s) < 0 ||
         add_type(module, &core_value_spec, &s->value_type) < 0 ||
+        add_type(module, &core_sink_spec, &s->sink_type) < 0 ||
+        add_type(module, &core_view_spec, &s->view_type) < 0 ||
+        add_type(module, &core_block_spec, NULL) < 0 ||
         add_type(module, &core_queue_spec, NULL) < 0 ||
         add_type(module, &core_lock_spec, NULL) < 0 ||
         add_type(module, &core_event_spec, NULL) < 0 ||
         add_type(module, &core_child_spec, NULL) < 0 ||
+        add_type(module, &core_connection_spec, NULL) < 0 ||
+        add_type(module, &core_condition_spec, NULL) < 0 ||
+        add_type(module, &core_barrier_spec, NULL) < 0 ||
         PyModule_AddIntConstant(module, "SEM_VALUE_MAX", MP_SEMAPHORE_MAX) < 0)
         return -1;
     return core_set_host(module) < 0 ? (core_raise(-EINVAL), -1) : 0;
 }
 
+/* Every object in the state. */
+#define EACH(DO)                                                                                 \
+    DO(s->empty)                                                                                 \
+    DO(s->full) DO(s->owner_died) DO(s->loads) DO(s->pickler_type) DO(s->dump) DO(s->clear_memo) \
+        DO(s->dispatch_table) DO(s->buffers_name) DO(s->five) DO(s->copyreg_table)               \
+            DO(s->extra_reducers) DO(s->reducers) DO(s->reduction) DO(s->forking_pickler)        \
+                DO(s->buffer_too_short) DO(s->run_child) DO(s->command) DO(s->preload)           \
+                    DO(s->value_type) DO(s->sink_type) DO(s->view_type)
+
 static int traverse(PyObject *module, visitproc visit, void *arg)
 {
     core_state *s = PyModule_GetState(module);
-    Py_VISIT(s->empty);
-    Py_VISIT(s->full);
-    Py_VISIT(s->owner_died);
-    Py_VISIT(s->simple_dumps);
-    Py_VISIT(s->loads);
-    Py_VISIT(s->dumps);
-    Py_VISIT(s->run_child);
-    Py_VISIT(s->command);
-    Py_VISIT(s->preload);
-    Py_VISIT(s->value_type);
+#define VISIT(o) Py_VISIT(o);
+    EACH(VISIT)
     return 0;
 }
 
 static int clear(PyObject *module)
 {
     core_state *s = PyModule_GetState(module);
-    Py_CLEAR(s->empty);
-    Py_CLEAR(s->full);
-    Py_CLEAR(s->owner_died);
-    Py_CLEAR(s->simple_dumps);
-    Py_CLEAR(s->loads);
-    Py_CLEAR(s->dumps);
-    Py_CLEAR(s->run_child);
-    Py_CLEAR(s->command);
-    Py_CLEAR(s->preload);
-    Py_CLEAR(s->value_type);
+    for (int i = 0; i < 2; i++) {
+        core_kit_free(s->kits[i]);
+        s->kits[i] = NULL;
+    }
+#define CLEAR(o) Py_CLEAR(o);
+    EACH(CLEAR)
     return 0;
 }
 
@@ -158,6 +190,8 @@ struct PyModuleDef core_module = {
     .m_traverse = traverse,
     .m_clear = clear,
 };
+
+PyMODINIT_FUNC PyInit__core(void); /* its only user finds it by its name */
 
 PyMODINIT_FUNC PyInit__core(void)
 {

@@ -234,11 +234,8 @@ static PyObject *export_value(PyObject *self, PyTypeObject *cls, PyObject *const
     return core_value_wrap(core_get_state(cls), value);
 }
 
-#define METHOD (METH_METHOD | METH_FASTCALL | METH_KEYWORDS)
-#define FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
-
 static PyMethodDef methods[] = {
-    {"acquire", FUNCTION(acquire), METH_FASTCALL | METH_KEYWORDS,
+    {"acquire", CORE_FUNCTION(acquire), METH_FASTCALL | METH_KEYWORDS,
      "acquire(block=True, timeout=None)"},
     {"release", release, METH_NOARGS, "Gives it back."},
     {"__enter__", enter, METH_NOARGS, NULL},
@@ -248,7 +245,7 @@ static PyMethodDef methods[] = {
     {"_get_value", get_value, METH_NOARGS, "How many can be taken."},
     {"_is_zero", is_zero, METH_NOARGS, "Whether none can be taken."},
     {"_after_fork", after_fork, METH_NOARGS, "In a child: this process has it not."},
-    {"export", FUNCTION(export_value), METHOD, "The lock on its way to another process."},
+    {"export", CORE_FUNCTION(export_value), CORE_METHOD, "The lock on its way to another process."},
     {NULL, NULL, 0, NULL}};
 
 static PyMemberDef members[] = {{"kind", T_INT, offsetof(semlock, kind), READONLY, NULL},

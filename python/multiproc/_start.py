@@ -180,4 +180,4 @@ def _preload(name):
             pass
 
 
-_core.set_up(reduction.ForkingPickler.dumps, run_child, _command, _preload)
+_core.set_up(reduction, run_child, _command, _preload, context.BufferTooShort)

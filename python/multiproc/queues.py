@@ -18,53 +18,49 @@ class _End:
         self.closed = False
 
     def fileno(self):
-        return self._queue._core.fileno()
+        return self._queue.fileno()
 
     def poll(self, timeout=0.0):
-        if not self._queue._core.empty():
+        if not self._queue.empty():
             return True
-        return bool(connection.wait([self.fileno()], timeout)) and not self._queue._core.empty()
+        return bool(connection.wait([self.fileno()], timeout)) and not self._queue.empty()
 
     def recv(self):
-        return self._queue._core.get()
+        return _core.Queue.get(self._queue)
 
     def send(self, obj):
-        self._queue._core.put(obj)
+        _core.Queue.put(self._queue, obj)
 
     def close(self):
         self.closed = True
 
 
-class _Shared:
-    """What all queues have in common."""
+class _Shared(_core.Queue):
+    """What all queues have in common: the queue of the library, from which put, get and the rest come."""
 
     _joinable = False
+    _not_pickled = None
 
-    def _make(self, maxsize, ctx):
-        self._maxsize = maxsize
-        self._core = _core.Queue(max(maxsize, 0), self._joinable)
-        self._set_up()
-
-    def _set_up(self):
+    def _set_up(self, ctx=None):
+        self._dumps = getattr(ctx, "_dumps", None)
         self._reader = _End(self)
         self._writer = _End(self)
-        self._closed = False
 
     def __getstate__(self):
         context.assert_spawning(self)
-        return (self._maxsize, context.get_spawning_popen().share(self._core.export()))
+        return (self._maxsize, self._dumps, context.get_spawning_popen().share(self._export()))
 
     def __setstate__(self, state):
-        self._maxsize, handle = state
-        self._core = _core.Queue(value=handle.take())
+        self._maxsize, dumps, handle = state
+        self._make(0, False, handle.take())
         self._set_up()
+        self._dumps = dumps
 
-    def _check(self):
-        if self._closed:
-            raise ValueError(f"Queue {self!r} is closed")
-
-    def empty(self):
-        return self._core.empty()
+    def __repr__(self):
+        state = "closed" if self._closed else f"{self.qsize()} items"
+        if self._maxsize > 0 and not self._closed:
+            state = f"{self.qsize()} of {self._maxsize} items"
+        return f"<{type(self).__qualname__} at {id(self):#x} {state}>"
 
     def _poll(self, timeout=0.0):
         return self._reader.poll(timeout)
@@ -80,39 +76,22 @@ class _Shared:
 
 
 class Queue(_Shared):
-    """A queue that any number of processes put into and get from."""
+    """A queue that any number of processes put into and get from.
+
+    An item is there when put() has returned, and a process that has put something may end at once.  A large
+    array is copied once, into shared memory, and received as a view of it.
+    """
 
     def __init__(self, maxsize=0, *, ctx):
-        self._make(maxsize, ctx)
+        self._maxsize = maxsize
+        self._make(max(maxsize, 0), self._joinable, None)
+        self._set_up(ctx)
 
-    def put(self, obj, block=True, timeout=None):
-        self._check()
+    def _not_pickled(self, error, obj):
         try:
-            self._core.put(obj, block, timeout)
-        except Full:
-            raise
-        except Exception as error:
+            raise error
+        except Exception:  # the report looks at the exception that is being handled
             self._on_queue_feeder_error(error, obj)
-
-    def get(self, block=True, timeout=None):
-        self._check()
-        return self._core.get(block, timeout)
-
-    def put_many(self, objs, block=True, timeout=None):
-        """Puts all objects of an iterable, in their order; how many were put."""
-        self._check()
-        return self._core.put_many(objs, block, timeout)
-
-    def get_many(self, most, block=True, timeout=None):
-        """Waits for one item and gets up to `most` that are there."""
-        self._check()
-        return self._core.get_many(most, block, timeout)
-
-    def qsize(self):
-        return self._core.qsize()
-
-    def full(self):
-        return self._core.full()
 
     def get_nowait(self):
         return self.get(False)
@@ -129,10 +108,6 @@ class Queue(_Shared):
     def cancel_join_thread(self):
         """Nothing to cancel: what was put is in the queue."""
 
-    def fileno(self):
-        """A descriptor that is readable while the queue is not empty."""
-        return self._core.fileno()
-
     _on_queue_feeder_error = staticmethod(_InheritedQueue._on_queue_feeder_error)
 
     def __class_getitem__(cls, item):
@@ -144,24 +119,15 @@ class JoinableQueue(Queue):
 
     _joinable = True
 
-    def task_done(self):
-        self._core.task_done()
-
-    def join(self):
-        self._core.join()
-
 
 class SimpleQueue(_Shared):
     """A queue without bound, timeouts and joining."""
 
+    _maxsize = 0
+
     def __init__(self, *, ctx):
-        self._make(0, ctx)
-
-    def get(self):
-        return self._core.get()
-
-    def put(self, obj):
-        self._core.put(obj)
+        self._make(0, False, None)
+        self._set_up(ctx)
 
     def close(self):
         self._closed = True
@@ -169,5 +135,3 @@ class SimpleQueue(_Shared):
         self._writer.close()
 
     __class_getitem__ = classmethod(types.GenericAlias)
-
-

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Locks and their relatives in shared memory, which outlive those who hold them."""
 
+import threading
+import time
+
 from . import _core, _stdlib
 
 _stdlib.inherit(globals())
@@ -76,3 +79,127 @@ class Event:
     def __repr__(self):
         state = "set" if self.is_set() else "unset"
         return f"<{type(self).__qualname__} at {id(self):#x} {state}>"
+
+
+class _Hidden:
+    """In place of the semaphores that the interpreter's Condition is made of."""
+
+    def get_value(self):
+        raise NotImplementedError("conditions of this package have no semaphores")
+
+
+class Condition:
+    """Where processes wait for a notification, with a lock of the caller's or their own."""
+
+    _sleeping_count = _woken_count = _wait_semaphore = _Hidden()
+
+    def __init__(self, lock=None, *, ctx):
+        self._lock = lock or ctx.RLock()
+        self._waiters = _core.Condition()
+        self._make_methods()
+
+    def __getstate__(self):
+        context.assert_spawning(self)
+        return self._lock, context.get_spawning_popen().share(self._waiters.export())
+
+    def __setstate__(self, state):
+        self._lock, handle = state
+        self._waiters = _core.Condition(handle.take())
+        self._make_methods()
+
+    def _make_methods(self):
+        self.acquire = self._lock.acquire
+        self.release = self._lock.release
+        if hasattr(self._lock, "locked"):
+            self.locked = self._lock.locked
+
+    def __enter__(self):
+        return self._lock.__enter__()
+
+    def __exit__(self, *args):
+        return self._lock.__exit__(*args)
+
+    def __repr__(self):
+        return f"<{type(self).__qualname__}({self._lock!r})>"
+
+    def wait(self, timeout=None):
+        """Gives the lock back, waits for a notification, and takes the lock again."""
+        if not self._lock._semlock._is_mine():
+            raise AssertionError("must acquire() condition before using wait()")
+        count = self._lock._semlock._count()
+        self._waiters.prepare()  # from now on no notification is lost
+        for _ in range(count):
+            self._lock.release()
+        try:
+            return self._waiters.wait(timeout)
+        finally:
+            for _ in range(count):
+                self._lock.acquire()
+
+    def notify(self, n=1):
+        """Wakes n of those that wait."""
+        if not self._lock._semlock._is_mine():
+            raise AssertionError("lock is not owned")
+        self._waiters.notify(n)
+
+    def notify_all(self):
+        """Wakes all that wait."""
+        self.notify(0x7FFFFFFF)
+
+    def wait_for(self, predicate, timeout=None):
+        """Waits until predicate() is true; its value, which is false when the time is up."""
+        end = None if timeout is None else time.monotonic() + timeout
+        result = predicate()
+        while not result:
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            self.wait(left)
+            result = predicate()
+        return result
+
+
+class Barrier(threading.Barrier):
+    """Where processes wait for each other; it breaks when one of them is killed."""
+
+    def __init__(self, parties, action=None, timeout=None, *, ctx):
+        if parties < 1:
+            raise ValueError("parties must be > 0")
+        self._parties = parties
+        self._action = action
+        self._timeout = timeout
+        self._barrier = _core.Barrier(parties)
+
+    def __getstate__(self):
+        context.assert_spawning(self)
+        handle = context.get_spawning_popen().share(self._barrier.export())
+        return self._parties, self._action, self._timeout, handle
+
+    def __setstate__(self, state):
+        self._parties, self._action, self._timeout, handle = state
+        self._barrier = _core.Barrier(self._parties, handle.take())
+
+    def __repr__(self):
+        state = "broken" if self.broken else f"waiters={self.n_waiting}/{self._parties}"
+        return f"<{type(self).__qualname__} at {id(self):#x} {state}>"
+
+    def wait(self, timeout=None):
+        """Waits until all have come; a number from 0 to parties - 1, another one for each of them."""
+        index = self._barrier.wait(self._action, self._timeout if timeout is None else timeout)
+        if index is None:
+            raise threading.BrokenBarrierError
+        return index
+
+    def reset(self):
+        self._barrier.reset()
+
+    def abort(self):
+        self._barrier.abort()
+
+    @property
+    def n_waiting(self):
+        return self._barrier.waiting()
+
+    @property
+    def broken(self):
+        return self._barrier.broken()

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+"""How objects are pickled for other processes: the interpreter's reducers, in the library's picklers."""
+
+from . import _core, _stdlib
+
+_stdlib.inherit(globals())
+
+
+def _register(cls, type, reduce):
+    """Registers a reduce function for a type."""
+    cls._extra_reducers[type] = reduce
+    _core.reducers_changed()
+
+
+ForkingPickler.register = classmethod(_register)
+register = ForkingPickler.register
