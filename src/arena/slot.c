@@ -273,8 +273,10 @@ bool mp__tag_dead(mp__tag tag)
 
 bool mp__tag_dead_now(mp__tag tag)
 {
-    static _Atomic unsigned asked;
+    /* For each slot: whoever asks for several in turn must get round to all of them. */
+    static _Atomic uint8_t asked[MP__SLOT_COUNT];
+    _Atomic uint8_t *mine = &asked[mp__tag_index(tag) % MP__SLOT_COUNT];
     return mp__tag_dead(tag) ||
-           (atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed) % 32 == 31 &&
+           (atomic_fetch_add_explicit(mine, 1, memory_order_relaxed) % 32 == 31 &&
             mp__tag_gone(tag));
 }

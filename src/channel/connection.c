@@ -366,7 +366,6 @@ static int receive_by(mp_connection *c, int fd, receipt *in, mp_time timeout)
     if (budget > 0) {
         int64_t until = mp__deadline_after(start, budget < timeout ? budget : timeout);
         do {
-            mp__os_yield(); /* the sender may be waiting for this very processor */
             r = receive_once(c, fd, false, in);
         } while (r == -EAGAIN && mp__os_now() < until);
         spin_learn(c, r != -EAGAIN);

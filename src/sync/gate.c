@@ -61,10 +61,13 @@ bool mp__spin_while(mp__spin *spin, _Atomic uint32_t *word, uint32_t seen)
         if (turn % 4 != 3)
             continue;
         int64_t now = mp__os_now();
+        if (until && now > until + SPIN_TIME) { /* others want the processor, and have had it for long */
+            debt = DEBT_MOST;
+            break;
+        }
         until = until ? until : now + SPIN_TIME;
         if (now >= until)
             break;
-        mp__os_yield(); /* the other side may be waiting for this very processor */
     }
     atomic_store_explicit(&spin->debt, debt < DEBT_MOST ? debt + 1 : DEBT_MOST,
                           memory_order_relaxed);
