@@ -6,7 +6,7 @@ DESTDIR ?=
 PYTHON ?= python3
 MESON := $(shell test -x /usr/bin/meson && echo /usr/bin/meson || echo meson)
 
-.PHONY: all demo test test-long bench install python clean
+.PHONY: all demo test test-long bench bench-python install python clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) >$(BUILD)/ninja.log || { cat $(BUILD)/ninja.log; exit 1; }
@@ -29,6 +29,10 @@ test-long:
 bench:
 	@tools/setup.sh bench
 	@tools/bench.sh $(BENCH_ARGS)
+
+bench-python:
+	@tools/setup.sh bench
+	@tools/bench_python.sh $(BENCH_ARGS)
 
 python:
 	@tools/setup.sh python

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Builds and runs the benchmarks, then makes docs/bench/speedup.svg and docs/bench/results.md from what
-# they saw.  bench.sh [--quick]
+# they saw; then those of the Python package, see bench_python.sh.  bench.sh [--quick]
 set -eu
 cd "$(dirname "$0")/.."
 meson=$(test -x /usr/bin/meson && echo /usr/bin/meson || echo meson)
@@ -15,3 +15,4 @@ for b in build-bench/bench/bench_*; do
     [ -f "$b" ] && [ -x "$b" ] && "$b" --json "$results" "$@"
 done
 python3 tools/bench_picture.py "$results"
+tools/bench_python.sh "$@"

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Turns the result lines of the benchmarks into a picture and a table.
 
-Usage: bench_picture.py [--out DIRECTORY] FILE...
+Usage: bench_picture.py [--python] [--out DIRECTORY] FILE...
 
 Reads the files that the benchmarks write with --json, and writes speedup.svg (the ratios of
-speed, ours over the peer's, on a logarithmic axis) and results.md.  Of several results of one case
-the last one counts.  Nothing in the output tells when or on which machine it was measured.
+speed, ours over the peer's, on a logarithmic axis) and results.md; with --python, for the lines of
+bench_python.py, python.svg and python.md.  Of several results of one case the last one counts.
+Nothing in the output tells when or on which machine it was measured.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import math
 import sys
 from html import escape
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 
 Line = Dict[str, Any]
 
@@ -27,6 +28,49 @@ TITLES = {
     "bench_pool": "Pools",
 }
 
+
+class Page(NamedTuple):
+    """One pair of a picture and a table."""
+
+    picture: str  # its file, without .svg
+    table: str  # likewise, without .md
+    title: str  # of the picture
+    heading: str  # of the table
+    method: str
+
+
+C_PAGE = Page(
+    "speedup",
+    "results",
+    "Speed of libmultiproc over its peers",
+    "Results of the benchmarks",
+    """Medians of rounds that alternate between the two.  Speed is ours over the peer's: more is
+better, also where the figures are times.  Target is the least speed that was asked for.""",
+)
+
+PYTHON_PAGE = Page(
+    "python",
+    "python",
+    "Speed of the Python package over the interpreter's own multiprocessing",
+    "Results of the Python benchmark",
+    """Each figure is the median of rounds that alternate between the libraries; in every round a
+fresh interpreter uses one of them only.  Speed is ours over the peer's: more is better, also where the
+figures are times.  Lowest and highest are the speeds of single rounds, which tell how much the
+machine was disturbed.  Target is the least speed that was asked for.
+
+- Queues and pipes: the processes are there before the clock starts, and it stops when the last one
+  has got its last object.  A tuple is `("resize", 640, 2.5, None)`.
+- Arrays: of float64.  Who gets one reads a number of each page; the queue has room for two.
+- Pools: the workers have done tasks before the clock starts, except where it is about the start.
+  Tasks return their argument.  joblib has its loky pool, and puts one task into a message where
+  the chunksize is 1.  Of arrays above 1 MiB it makes files that the workers map.
+- Locks and values: nobody else wants them.  The cost of the loop, about 10 ns, is in the figures of
+  both.
+- mpi4py: two ranks, `send` and `recv` of objects.
+
+`make bench` makes this page; `tools/bench_python.sh --only PATTERN` measures some of it again.""",
+)
+
 WIDTH = 960
 LABELS = 470  # where the bars begin
 NUMBERS = 80  # what is kept free behind them
@@ -36,6 +80,7 @@ HEAD = 30
 
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f; }
+.back { fill: #ffffff; }
 .title { font-size: 16px; font-weight: 600; }
 .group { font-weight: 600; }
 .soft { fill: #57606a; }
@@ -45,6 +90,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f; }
 .slower { fill: #bc4c00; }
 .target { stroke: #24292f; stroke-width: 2; }
 @media (prefers-color-scheme: dark) {
+  .back { fill: #0d1117; }
   text { fill: #e6edf3; }
   .soft { fill: #9198a1; }
   .grid { stroke: #3d444d; }
@@ -67,11 +113,11 @@ def read_lines(paths: Iterable[Path]) -> Tuple[List[Line], List[Line], List[Line
                     continue
                 try:
                     line = json.loads(text)
-                    if "case" in line:
+                    if "left_out" in line:
+                        missing.append(line)
+                    elif "case" in line:
                         float(line["ratio"])
                         results[line["bench"], line["case"]] = line
-                    elif "left_out" in line:
-                        missing.append(line)
                     else:
                         environments[line["bench"]] = line
                 except (ValueError, KeyError, TypeError) as error:
@@ -83,12 +129,13 @@ def read_lines(paths: Iterable[Path]) -> Tuple[List[Line], List[Line], List[Line
 def groups_of(results: Iterable[Line]) -> Dict[str, List[Line]]:
     groups: Dict[str, List[Line]] = {}
     for line in results:
-        groups.setdefault(line["bench"], []).append(line)
+        groups.setdefault(group_of(line), []).append(line)
     return groups
 
 
-def title_of(bench: str) -> str:
-    return TITLES.get(bench, bench)
+def group_of(line: Line) -> str:
+    """The heading that a line stands under: its own, or that of its benchmark."""
+    return str(line.get("group") or TITLES.get(line["bench"], line["bench"]))
 
 
 def work_of(line: Line) -> str:
@@ -142,7 +189,7 @@ def draw_bar(line: Line, axis: Axis, y: float) -> List[str]:
     return out
 
 
-def draw(results: List[Line]) -> str:
+def draw(results: List[Line], page: Page) -> str:
     shown = [line for line in results if line.get("picture", True) and float(line["ratio"]) > 0]
     values = [float(line["ratio"]) for line in shown]
     values += [float(line["target"]) for line in shown if line.get("target")]
@@ -150,11 +197,12 @@ def draw(results: List[Line]) -> str:
     body: List[str] = []
     y = 74.0
     top = y
-    for bench, lines in groups_of(shown).items():
+    alone = len({line.get("against") for line in shown}) == 1  # then the title names the peer
+    for group, lines in groups_of(shown).items():
         against = sorted({str(line.get("against", "")) for line in lines} - {""})
-        peer = f", against {against[0]}" if len(against) == 1 else ""
+        peer = f", against {against[0]}" if len(against) == 1 and not alone else ""
         body.append(
-            f'<text class="group" x="16" y="{y + 20:.0f}">{escape(title_of(bench) + peer)}</text>'
+            f'<text class="group" x="16" y="{y + 20:.0f}">{escape(group + peer)}</text>'
         )
         y += HEAD
         for line in lines:
@@ -172,9 +220,10 @@ def draw(results: List[Line]) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}" '
-            f'viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="Speed against peers">',
+            f'viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(page.title)}">',
             f"<style>{STYLE}</style>",
-            '<text class="title" x="16" y="26">Speed of libmultiproc over its peers</text>',
+            '<rect class="back" width="100%" height="100%"/>',
+            f'<text class="title" x="16" y="26">{escape(page.title)}</text>',
             '<text class="soft" x="16" y="44">More is better; 1 is as fast as the peer; the '
             "upright mark on a row is its target.</text>",
             *grid,
@@ -209,7 +258,8 @@ def describe(environments: List[Line]) -> List[str]:
     for line in environments:
         text = (
             f"{line.get('kernel', 'unknown kernel')}, {line.get('architecture', '')}, "
-            f"{line.get('processors', '?')} processors, {line.get('compiler', 'unknown compiler')}"
+            f"{line.get('processors', '?')} processors, "
+            f"{line.get('software') or line.get('compiler', 'unknown compiler')}"
         )
         if line.get("length") == "quick":
             text += " (a quick run: rough figures)"
@@ -218,40 +268,66 @@ def describe(environments: List[Line]) -> List[str]:
     return [f"Measured on {text}." for text in seen]
 
 
-def tabulate(results: List[Line], environments: List[Line], missing: List[Line]) -> str:
-    out = ["<!-- Made by tools/bench_picture.py -->", "# Results of the benchmarks", ""]
-    out += describe(environments)
-    out += [
-        "",
-        "Medians of rounds that alternate between the two.  Speed is ours over the peer's: more is",
-        "better, also where the figures are times.  Target is the least speed that was asked for.",
-        "",
-        "![speed over the peers](speedup.svg)",
+# Key of a line, head and alignment of the column; columns that no line has are left out.
+COLUMNS = (
+    ("work", "work", "---"),
+    ("against", "against", "---"),
+    ("ours", "ours", "---:"),
+    ("peer", "peer", "---:"),
+    ("unit", "unit", "---"),
+    ("ratio", "speed", "---:"),
+    ("lowest", "lowest", "---:"),
+    ("highest", "highest", "---:"),
+    ("target", "target", "---:"),
+    ("met", "met", "---"),
+)
+
+
+def field(line: Line, key: str) -> str:
+    value = line.get(key)
+    if key == "met":
+        return met(line)
+    if key == "work":
+        return cell(work_of(line))
+    if key in ("ours", "peer"):
+        return number(value)
+    if key in ("ratio", "lowest", "highest", "target"):
+        return f"{float(value):.2f}" if value else ""
+    return cell(value or "")
+
+
+def rows(lines: List[Line]) -> List[str]:
+    columns = [
+        c for c in COLUMNS
+        if c[0] not in ("lowest", "highest") or any(line.get(c[0]) for line in lines)
     ]
-    for bench, lines in groups_of(results).items():
-        out += ["", f"## {title_of(bench)}", ""]
-        out += ["| work | against | ours | peer | unit | speed | target | met |"]
-        out += ["| --- | --- | ---: | ---: | --- | ---: | ---: | --- |"]
-        for line in lines:
-            target = f"{float(line['target']):.2f}" if line.get("target") else ""
-            fields = [
-                cell(work_of(line)),
-                cell(line.get("against", "")),
-                number(line["ours"]),
-                number(line["peer"]),
-                cell(line["unit"]),
-                f"{float(line['ratio']):.2f}",
-                target,
-                met(line),
-            ]
-            out.append("| " + " | ".join(fields) + " |")
-        out += [f"\nLeft out: {line['left_out']}." for line in missing if line["bench"] == bench]
+    out = ["| " + " | ".join(head for _, head, _ in columns) + " |"]
+    out += ["| " + " | ".join(alignment for _, _, alignment in columns) + " |"]
+    for line in lines:
+        out.append("| " + " | ".join(field(line, key) for key, _, _ in columns) + " |")
+    return out
+
+
+def tabulate(
+    results: List[Line], environments: List[Line], missing: List[Line], page: Page
+) -> str:
+    out = ["<!-- Made by tools/bench_picture.py -->", f"# {page.heading}", ""]
+    out += describe(environments)
+    out += ["", page.method, "", f"![speed over the peers]({page.picture}.svg)"]
+    groups = groups_of(results)
+    for line in missing:
+        groups.setdefault(group_of(line), [])
+    for group, lines in groups.items():
+        out += ["", f"## {group}", ""]
+        out += rows(lines) if lines else []
+        out += [f"\nLeft out: {line['left_out']}." for line in missing if group_of(line) == group]
     return "\n".join(out) + "\n"
 
 
 def main(arguments: List[str]) -> int:
     parser = argparse.ArgumentParser(description="A picture and a table of benchmark results.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--python", action="store_true", help="the pages of bench_python.py")
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).resolve().parent.parent / "docs" / "bench"
     )
@@ -259,9 +335,11 @@ def main(arguments: List[str]) -> int:
     results, environments, missing = read_lines(options.files)
     if not results:
         raise SystemExit("there are no results in these files")
+    page = PYTHON_PAGE if options.python else C_PAGE
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "speedup.svg").write_text(draw(results), encoding="utf-8")
-    (options.out / "results.md").write_text(tabulate(results, environments, missing), encoding="utf-8")
+    picture, table = draw(results, page), tabulate(results, environments, missing, page)
+    (options.out / f"{page.picture}.svg").write_text(picture, encoding="utf-8")
+    (options.out / f"{page.table}.md").write_text(table, encoding="utf-8")
     return 0
 
 

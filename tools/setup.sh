@@ -14,7 +14,7 @@ test | bench)
     ;;
 esac
 case "${1:-build}:${PYTHON:-python3}" in
-test:* | python:python3) packages="$packages python3-dev" ;;
+test:* | python:python3 | bench:python3) packages="$packages python3-dev" ;;
 esac
 case "${1:-build}" in
 test) # CPython's own tests, where Debian has them apart
@@ -25,7 +25,10 @@ test) # CPython's own tests, where Debian has them apart
         fi
     done
     ;;
-bench) packages="$packages libboost-dev libzmq3-dev libnng-dev" ;;
+bench)
+    packages="$packages libboost-dev libzmq3-dev libnng-dev python3-numpy python3-joblib
+        python3-mpi4py openmpi-bin"
+    ;;
 esac
 
 if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg-query >/dev/null 2>&1; then
