@@ -39,7 +39,7 @@ typedef struct core_state {
     PyObject *run_child; /* what a child runs; set by the package */
     PyObject *command;   /* the command line of a fresh image; set by the package */
     PyObject *preload;   /* what a fork server runs for a name; set by the package */
-    PyTypeObject *value_type, *sink_type, *view_type;
+    PyTypeObject *value_type, *sink_type, *view_type, *queue_type;
 } core_state;
 
 extern struct PyModuleDef core_module;
@@ -94,7 +94,7 @@ static inline mp_time core_deadline(mp_time timeout)
 
 /* An object as the parts of a message. */
 typedef struct core_pickled {
-    mp_bytes *parts, few[8];
+    mp_bytes *parts, few[9]; /* with room for one more */
     size_t n, size;
     char room[192]; /* of a small one */
     struct core_kit *kit;
@@ -122,10 +122,16 @@ PyObject *core_reducers_changed(PyObject *module, PyObject *unused);
 
 extern PyType_Spec core_queue_spec, core_lock_spec, core_event_spec, core_child_spec,
     core_value_spec, core_sink_spec, core_view_spec, core_block_spec, core_connection_spec,
-    core_condition_spec, core_barrier_spec;
+    core_condition_spec, core_barrier_spec, core_desk_spec;
 
 #define CORE_METHOD (METH_METHOD | METH_FASTCALL | METH_KEYWORDS)
 #define CORE_FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
+
+/* queue.c, pool.c */
+mp_queue *core_queue(PyObject *queue);
+PyObject *core_queue_dumps(PyObject *queue); /* borrowed, or NULL */
+PyObject *core_put_result(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *core_get_results(PyObject *module, PyObject *args);
 
 /* A handle as a value of the library (value.c): what travels in the arguments of a process. */
 typedef struct core_value {

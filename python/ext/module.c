@@ -81,6 +81,10 @@ static PyObject *cpu_count(PyObject *module, PyObject *unused)
 static PyMethodDef functions[] = {
     {"set_up", set_up, METH_VARARGS, "set_up(reduction, run_child, command, preload, error)"},
     {"dumps", core_dumps, METH_O, "dumps(obj): its pickle, with the reducers of ForkingPickler"},
+    {"put_result", CORE_FUNCTION(core_put_result), METH_FASTCALL,
+     "put_result(queue, worker, message, task, what, obj)"},
+    {"get_results", core_get_results, METH_VARARGS,
+     "get_results(queue, timeout) -> list of (worker, message, task, what, obj)"},
     {"reducers_changed", core_reducers_changed, METH_NOARGS, "There is a new reducer."},
     {"child_main", core_child_main, METH_VARARGS, "child_main(fd): the life of a fresh image"},
     {"set_preload", core_set_preload, METH_VARARGS, "set_preload(names)"},
@@ -137,32 +141,55 @@ static int execute(PyObject *module)
         add_type(module, &core_sink_spec, &s->sink_type) < 0 ||
         add_type(module, &core_view_spec, &s->view_type) < 0 ||
         add_type(module, &core_block_spec, NULL) < 0 ||
-        add_type(module, &core_queue_spec, NULL) < 0 ||
+        add_type(module, &core_queue_spec, &s->queue_type) < 0 ||
         add_type(module, &core_lock_spec, NULL) < 0 ||
         add_type(module, &core_event_spec, NULL) < 0 ||
         add_type(module, &core_child_spec, NULL) < 0 ||
         add_type(module, &core_connection_spec, NULL) < 0 ||
         add_type(module, &core_condition_spec, NULL) < 0 ||
         add_type(module, &core_barrier_spec, NULL) < 0 ||
+        add_type(module, &core_desk_spec, NULL) < 0 ||
         PyModule_AddIntConstant(module, "SEM_VALUE_MAX", MP_SEMAPHORE_MAX) < 0)
         return -1;
     return core_set_host(module) < 0 ? (core_raise(-EINVAL), -1) : 0;
 }
 
 /* Every object in the state. */
-#define EACH(DO)                                                                                 \
-    DO(s->empty)                                                                                 \
-    DO(s->full) DO(s->owner_died) DO(s->loads) DO(s->pickler_type) DO(s->dump) DO(s->clear_memo) \
-        DO(s->dispatch_table) DO(s->buffers_name) DO(s->five) DO(s->copyreg_table)               \
-            DO(s->extra_reducers) DO(s->reducers) DO(s->reduction) DO(s->forking_pickler)        \
-                DO(s->buffer_too_short) DO(s->run_child) DO(s->command) DO(s->preload)           \
-                    DO(s->value_type) DO(s->sink_type) DO(s->view_type)
+#define COUNT 23
+static PyObject **each_of(core_state *s, int i)
+{
+    PyObject **all[COUNT] = {
+        &s->empty,
+        &s->full,
+        &s->owner_died,
+        &s->loads,
+        &s->pickler_type,
+        &s->dump,
+        &s->clear_memo,
+        &s->dispatch_table,
+        &s->buffers_name,
+        &s->five,
+        &s->copyreg_table,
+        &s->extra_reducers,
+        &s->reducers,
+        &s->reduction,
+        &s->forking_pickler,
+        &s->buffer_too_short,
+        &s->run_child,
+        &s->command,
+        &s->preload,
+        (PyObject **)&s->value_type,
+        (PyObject **)&s->sink_type,
+        (PyObject **)&s->view_type,
+        (PyObject **)&s->queue_type,
+    };
+    return all[i];
+}
 
 static int traverse(PyObject *module, visitproc visit, void *arg)
 {
-    core_state *s = PyModule_GetState(module);
-#define VISIT(o) Py_VISIT(o);
-    EACH(VISIT)
+    for (int i = 0; i < COUNT; i++)
+        Py_VISIT(*each_of(PyModule_GetState(module), i));
     return 0;
 }
 
@@ -173,8 +200,8 @@ static int clear(PyObject *module)
         core_kit_free(s->kits[i]);
         s->kits[i] = NULL;
     }
-#define CLEAR(o) Py_CLEAR(o);
-    EACH(CLEAR)
+    for (int i = 0; i < COUNT; i++)
+        Py_CLEAR(*each_of(s, i));
     return 0;
 }
 

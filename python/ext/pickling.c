@@ -532,7 +532,8 @@ int core_pickle(core_state *state, PyObject *dumps, PyObject *object, int apart,
     size_t buffers = p->kit->buffers ? (size_t)PyList_GET_SIZE(p->kit->buffers) : 0;
     size_t most = 2 * p->kit->sink->nlarge + 2 + 2 * buffers;
     int r = 0;
-    if (most > Py_ARRAY_LENGTH(p->few) && !(p->parts = PyMem_Malloc(most * sizeof *p->parts)))
+    if (most >= Py_ARRAY_LENGTH(p->few) &&
+        !(p->parts = PyMem_Malloc((most + 1) * sizeof *p->parts)))
         r = (PyErr_NoMemory(), -1);
     else if (buffers)
         r = add_buffers(p, p->kit);

@@ -41,6 +41,16 @@ static PyObject *make(PyObject *self, PyTypeObject *cls, PyObject *const *args, 
     Py_RETURN_NONE;
 }
 
+mp_queue *core_queue(PyObject *queue)
+{
+    return QUEUE(queue);
+}
+
+PyObject *core_queue_dumps(PyObject *queue)
+{
+    return ((queue_object *)queue)->dumps;
+}
+
 static void dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);

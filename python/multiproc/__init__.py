@@ -17,7 +17,8 @@ from . import _core  # noqa: E402
 from . import _start  # noqa: E402
 from ._alias import install, installed  # noqa: E402
 from ._core import OwnerDiedWarning  # noqa: E402
+from .context import CancelledError, WorkerDiedError  # noqa: E402
 
 __version__ = _core.version()
 
-__all__ = list(__all__) + ["OwnerDiedWarning", "install", "installed"]
+__all__ = list(__all__) + ["CancelledError", "OwnerDiedWarning", "WorkerDiedError", "install", "installed"]

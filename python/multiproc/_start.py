@@ -38,6 +38,16 @@ class Descriptor:
         return self.handle.take().descriptor()
 
 
+class Serialized:
+    """An object as a context's serializer has pickled it; unpickled, it is that object."""
+
+    def __init__(self, pickle):
+        self.pickle = pickle
+
+    def __reduce__(self):
+        return reduction.pickle.loads, (self.pickle,)
+
+
 class Popen:
     """A started process, as process.BaseProcess wants it."""
 
@@ -67,6 +77,27 @@ class Popen:
         self.sentinel = self._child.sentinel()
         self.handles = []
 
+    def _serialized(self, process_obj):
+        """With a serializer: the target, and those arguments that cannot be pickled otherwise, by it."""
+        dumps = getattr(getattr(process_obj, "_context", None), "_dumps", None)
+        if dumps is None:
+            return process_obj
+
+        def wrap(value):
+            try:
+                reduction.ForkingPickler.dumps(value)
+                return value
+            except Exception:
+                return Serialized(dumps(value))
+
+        twin = type(process_obj).__new__(type(process_obj))
+        twin.__dict__.update(process_obj.__dict__)
+        twin._target = twin._target and Serialized(dumps(twin._target))
+        twin._args = tuple(wrap(value) for value in twin._args)
+        twin._kwargs = {name: wrap(value) for name, value in twin._kwargs.items()}
+        twin.__class__ = type(process_obj).__mro__[1]  # that of the context without a serializer
+        return twin
+
     def _launch(self, process_obj):
         data = spawn.get_preparation_data(process_obj._name)
         file = io.BytesIO()
@@ -74,7 +105,7 @@ class Popen:
         try:
             reduction.dump(self._tracker(), file)
             reduction.dump(data, file)
-            reduction.dump(process_obj, file)
+            reduction.dump(self._serialized(process_obj), file)
         finally:
             context.set_spawning_popen(None)
         self._start(process_obj, None, file.getvalue())

@@ -61,7 +61,8 @@ bool mp__spin_while(mp__spin *spin, _Atomic uint32_t *word, uint32_t seen)
         if (turn % 4 != 3)
             continue;
         int64_t now = mp__os_now();
-        if (until && now > until + SPIN_TIME) { /* others want the processor, and have had it for long */
+        if (until &&
+            now > until + SPIN_TIME) { /* others want the processor, and have had it for long */
             debt = DEBT_MOST;
             break;
         }
