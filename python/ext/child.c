@@ -141,7 +141,7 @@ static int preload(void *data, const char *name)
     if (!result)
         PyErr_Print();
     Py_XDECREF(result);
-    return 0; /* as the standard library does: what cannot be imported is left out */
+    return result ? 0 : -ECANCELED;
 }
 
 /* In the middle of sending: Python's signal handlers run, and one of them may have raised. */

@@ -53,6 +53,11 @@ static int init(PyObject *self, PyObject *args, PyObject *kwargs)
     mp_connection_free(SELF->connection);
     SELF->connection = NULL;
     mp_connection *connection = mp_connection_from_fd((int)fd, readable, writable);
+    if (!connection &&
+        mp_error_code() == -EBADF) { /* as for the standard library's: who uses it learns */
+        SELF->fd = (int)fd;
+        return 0;
+    }
     if (!connection)
         return core_raise(mp_error_code()), -1;
     return set(self, connection, readable, writable);
@@ -94,6 +99,8 @@ static PyObject *pair(PyObject *type, PyObject *args)
 
 static int check(PyObject *self, int to_write)
 {
+    if (!CONNECTION(self) && SELF->fd > 0)
+        return core_raise(-EBADF), -1;
     if (!CONNECTION(self) || mp_connection_closed(CONNECTION(self)))
         return PyErr_SetString(PyExc_OSError, "handle is closed"), -1;
     if (to_write && !SELF->writable)
@@ -344,6 +351,16 @@ static PyObject *get_handle(PyObject *self, void *unused)
     return closed ? Py_NewRef(Py_None) : PyLong_FromLong(SELF->fd);
 }
 
+/* Only None: the descriptor is somebody else's from now on. */
+static int set_handle(PyObject *self, PyObject *handle, void *unused)
+{
+    (void)unused;
+    if (handle != Py_None)
+        return PyErr_SetString(PyExc_ValueError, "a handle can be given away, not exchanged"), -1;
+    SELF->fd = 0;
+    return 0;
+}
+
 static PyObject *get_packets(PyObject *self, void *unused)
 {
     (void)unused;
@@ -387,7 +404,7 @@ static PyGetSetDef attributes[] = {
     {"closed", get_closed, NULL, "Whether it was closed here.", NULL},
     {"readable", get_readable, NULL, "Whether it receives.", NULL},
     {"writable", get_writable, NULL, "Whether it sends.", NULL},
-    {"_handle", get_handle, NULL, "The descriptor, or None.", NULL},
+    {"_handle", get_handle, set_handle, "The descriptor, or None.", NULL},
     {"_packets", get_packets, NULL, "Whether the system keeps the bounds of messages.", NULL},
     {"_dumps", get_dumps, set_dumps, "What objects are pickled with, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL}};

@@ -122,7 +122,7 @@ PyObject *core_reducers_changed(PyObject *module, PyObject *unused);
 
 extern PyType_Spec core_queue_spec, core_lock_spec, core_event_spec, core_child_spec,
     core_value_spec, core_sink_spec, core_view_spec, core_block_spec, core_connection_spec,
-    core_condition_spec, core_barrier_spec, core_desk_spec;
+    core_condition_spec, core_barrier_spec, core_desk_spec, core_synced_spec;
 
 #define CORE_METHOD (METH_METHOD | METH_FASTCALL | METH_KEYWORDS)
 #define CORE_FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
@@ -143,6 +143,7 @@ PyObject *core_value_wrap(core_state *state, mp_value *value); /* takes it over 
 PyObject *core_descriptor(PyObject *module, PyObject *args);
 PyObject *core_parent_sentinel(PyObject *module, PyObject *unused);
 PyObject *core_child_main(PyObject *module, PyObject *args);
+PyObject *core_count_fork(PyObject *module, PyObject *unused); /* semlock.c */
 PyObject *core_set_preload(PyObject *module, PyObject *args);
 int core_set_host(PyObject *module);
 

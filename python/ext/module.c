@@ -85,6 +85,8 @@ static PyMethodDef functions[] = {
      "put_result(queue, worker, message, task, what, obj)"},
     {"get_results", core_get_results, METH_VARARGS,
      "get_results(queue, timeout) -> list of (worker, message, task, what, obj)"},
+    {"count_fork", core_count_fork, METH_NOARGS,
+     "In a child: what its parent holds is not its own."},
     {"reducers_changed", core_reducers_changed, METH_NOARGS, "There is a new reducer."},
     {"child_main", core_child_main, METH_VARARGS, "child_main(fd): the life of a fresh image"},
     {"set_preload", core_set_preload, METH_VARARGS, "set_preload(names)"},
@@ -149,6 +151,7 @@ static int execute(PyObject *module)
         add_type(module, &core_condition_spec, NULL) < 0 ||
         add_type(module, &core_barrier_spec, NULL) < 0 ||
         add_type(module, &core_desk_spec, NULL) < 0 ||
+        add_type(module, &core_synced_spec, NULL) < 0 ||
         PyModule_AddIntConstant(module, "SEM_VALUE_MAX", MP_SEMAPHORE_MAX) < 0)
         return -1;
     return core_set_host(module) < 0 ? (core_raise(-EINVAL), -1) : 0;

@@ -16,6 +16,7 @@ typedef struct semlock {
     mp_semaphore *semaphore; /* the rest */
     int count;               /* how often this process's thread `owner` has it */
     unsigned long owner;
+    unsigned forks; /* as they were counted when `count` and `owner` were set */
     PyObject *name;
 } semlock;
 
@@ -46,37 +47,56 @@ static int take(semlock *s, const mp_value *value)
     return r < 0 ? (s->semaphore = NULL, r) : (mp_semaphore_ref(s->semaphore), 0);
 }
 
-static PyObject *new (PyTypeObject *type, PyObject *args, PyObject *kwargs)
+/* How many forks lie behind this process: what a parent's thread holds is not a child's. */
+static unsigned forks;
+
+PyObject *core_count_fork(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    forks++;
+    Py_RETURN_NONE;
+}
+
+static int fill(semlock *s, core_state *state, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"kind", "value", "maxvalue", "name", "unlink", "handle", NULL};
     int kind, value, maxvalue, unlink = 0;
     PyObject *name = Py_None, *handle = NULL;
-    core_state *state = core_get_state(type);
-    if (!state ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "iii|OpO!", names, &kind, &value, &maxvalue,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iii|OpO!", names, &kind, &value, &maxvalue,
                                      &name, &unlink, state->value_type, &handle))
-        return NULL;
-    if (kind != RECURSIVE_MUTEX && kind != SEMAPHORE) {
-        PyErr_SetString(PyExc_ValueError, "unrecognized kind");
-        return NULL;
-    }
-    if (value < 0 || maxvalue < 1 || value > maxvalue) {
-        PyErr_SetString(PyExc_ValueError, "semaphore value out of range");
-        return NULL;
-    }
-    semlock *self = (semlock *)type->tp_alloc(type, 0);
-    if (!self)
-        return NULL;
-    self->kind = kind;
-    self->maxvalue = maxvalue;
+        return -1;
+    if (kind != RECURSIVE_MUTEX && kind != SEMAPHORE)
+        return PyErr_SetString(PyExc_ValueError, "unrecognized kind"), -1;
+    if (value < 0 || maxvalue < 1 || value > maxvalue)
+        return PyErr_SetString(PyExc_ValueError, "semaphore value out of range"), -1;
+    if (s->lock || s->rlock || s->semaphore)
+        return PyErr_SetString(PyExc_RuntimeError, "it is made already"), -1;
+    s->kind = kind;
+    s->maxvalue = maxvalue;
     Py_INCREF(name);
-    self->name = name;
-    int r = handle ? take(self, ((core_value *)handle)->value) : make(self, value);
-    if (r < 0) {
-        Py_DECREF(self);
-        return core_raise(r);
-    }
-    return (PyObject *)self;
+    Py_XSETREF(s->name, name);
+    int r = handle ? take(s, ((core_value *)handle)->value) : make(s, value);
+    return r < 0 ? (core_raise(r), -1) : 0;
+}
+
+static int init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    core_state *state = core_get_state(Py_TYPE(self));
+    return state ? fill(SELF, state, args, kwargs) : -1;
+}
+
+/* The same, for subclasses that have a constructor of their own. */
+static PyObject *make_it(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return init(self, args, kwargs) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static int is_made(const semlock *s)
+{
+    if (s->lock || s->rlock || s->semaphore)
+        return 1;
+    PyErr_SetString(PyExc_RuntimeError, "the lock's __init__() was not called");
+    return 0;
 }
 
 static void dealloc(PyObject *self)
@@ -120,6 +140,8 @@ static PyObject *acquire(PyObject *self, PyObject *const *args, Py_ssize_t nargs
 {
     mp_time timeout = MP_FOREVER;
     int r;
+    if (!is_made(SELF))
+        return NULL;
     if ((nargs || kwnames) && parse(args, nargs, kwnames, &timeout) < 0)
         return NULL;
     CORE_WAIT(r, -ETIMEDOUT, timeout, try_acquire(SELF, t));
@@ -127,8 +149,9 @@ static PyObject *acquire(PyObject *self, PyObject *const *args, Py_ssize_t nargs
         Py_RETURN_FALSE;
     if (r == -EOWNERDEAD || r == 0) {
         unsigned long me = PyThread_get_thread_ident();
-        SELF->count = SELF->owner == me ? SELF->count + 1 : 1;
+        SELF->count = SELF->owner == me && SELF->forks == forks ? SELF->count + 1 : 1;
         SELF->owner = me;
+        SELF->forks = forks;
         if (r == -EOWNERDEAD &&
             PyErr_WarnEx(
                 core_get_state(Py_TYPE(self))->owner_died,
@@ -143,6 +166,8 @@ static PyObject *acquire(PyObject *self, PyObject *const *args, Py_ssize_t nargs
 static PyObject *release(PyObject *self, PyObject *unused)
 {
     (void)unused;
+    if (!is_made(SELF))
+        return NULL;
     int r = SELF->lock    ? mp_lock_release(SELF->lock)
             : SELF->rlock ? mp_rlock_release(SELF->rlock)
                           : mp_semaphore_release(SELF->semaphore, 1);
@@ -180,7 +205,7 @@ static int is_mine(const semlock *s)
 {
     if (s->rlock)
         return mp_rlock_count(s->rlock) > 0;
-    return s->count > 0 && s->owner == PyThread_get_thread_ident();
+    return s->count > 0 && s->forks == forks && s->owner == PyThread_get_thread_ident();
 }
 
 static int value_of(const semlock *s)
@@ -195,7 +220,7 @@ static PyObject *count(PyObject *self, PyObject *unused)
     (void)unused;
     if (SELF->rlock)
         return PyLong_FromLong(mp_rlock_count(SELF->rlock));
-    return PyLong_FromLong(SELF->count);
+    return PyLong_FromLong(SELF->forks == forks ? SELF->count : 0);
 }
 
 static PyObject *mine(PyObject *self, PyObject *unused)
@@ -234,7 +259,102 @@ static PyObject *export_value(PyObject *self, PyTypeObject *cls, PyObject *const
     return core_value_wrap(core_get_state(cls), value);
 }
 
+/* ---- an attribute of something that is guarded by a lock ---- */
+
+typedef struct synced {
+    PyObject_HEAD PyObject *name, *lock_name, *object_name;
+} synced;
+
+static PyObject *synced_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *name;
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "U", &name))
+        return NULL;
+    synced *self = (synced *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    self->name = Py_NewRef(name);
+    self->lock_name = PyUnicode_InternFromString("_lock");
+    self->object_name = PyUnicode_InternFromString("_obj");
+    return (PyObject *)self;
+}
+
+static void synced_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(((synced *)self)->name);
+    Py_XDECREF(((synced *)self)->lock_name);
+    Py_XDECREF(((synced *)self)->object_name);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Calls a lock's method; directly when the lock is one of ours, whatever its class. */
+static PyObject *with_lock(PyObject *lock, int take)
+{
+    PyTypeObject *type = Py_TYPE(lock);
+    while (type && type->tp_dealloc != dealloc)
+        type = type->tp_base;
+    if (!type)
+        return PyObject_CallMethod(lock, take ? "acquire" : "release", NULL);
+    return take ? acquire(lock, NULL, 0, NULL) : release(lock, NULL);
+}
+
+/* Gets or sets (value) the attribute with the lock held. */
+static PyObject *guarded(PyObject *self, PyObject *owner, PyObject *value)
+{
+    synced *s = (synced *)self;
+    PyObject *lock = PyObject_GetAttr(owner, s->lock_name), *result = NULL;
+    PyObject *object = lock ? PyObject_GetAttr(owner, s->object_name) : NULL;
+    PyObject *taken = object ? with_lock(lock, 1) : NULL;
+    if (taken) {
+        if (!value)
+            result = PyObject_GetAttr(object, s->name);
+        else if (PyObject_SetAttr(object, s->name, value) == 0)
+            result = Py_NewRef(Py_None);
+        PyObject *type, *error, *trace, *given;
+        PyErr_Fetch(&type, &error, &trace);
+        given = with_lock(lock, 0);
+        if (given)
+            PyErr_Restore(type, error, trace);
+        else
+            Py_CLEAR(result);
+        Py_XDECREF(given);
+    }
+    Py_XDECREF(taken);
+    Py_XDECREF(object);
+    Py_XDECREF(lock);
+    return result;
+}
+
+static PyObject *synced_get(PyObject *self, PyObject *owner, PyObject *type)
+{
+    (void)type;
+    return owner && owner != Py_None ? guarded(self, owner, NULL) : Py_NewRef(self);
+}
+
+static int synced_set(PyObject *self, PyObject *owner, PyObject *value)
+{
+    if (!value)
+        return PyErr_SetString(PyExc_AttributeError, "it cannot be deleted"), -1;
+    PyObject *done = guarded(self, owner, value);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
+static PyType_Slot synced_slots[] = {{Py_tp_new, synced_new},
+                                     {Py_tp_dealloc, synced_dealloc},
+                                     {Py_tp_descr_get, synced_get},
+                                     {Py_tp_descr_set, synced_set},
+                                     {Py_tp_doc, "An attribute of _obj, under _lock."},
+                                     {0, NULL}};
+PyType_Spec core_synced_spec = {"multiproc._core.Synced", sizeof(synced), 0, Py_TPFLAGS_DEFAULT,
+                                synced_slots};
+
 static PyMethodDef methods[] = {
+    {"_make", CORE_FUNCTION(make_it), METH_VARARGS | METH_KEYWORDS,
+     "_make(kind, value, maxvalue, name=None, unlink=False, handle=None)"},
     {"acquire", CORE_FUNCTION(acquire), METH_FASTCALL | METH_KEYWORDS,
      "acquire(block=True, timeout=None)"},
     {"release", release, METH_NOARGS, "Gives it back."},
@@ -253,7 +373,8 @@ static PyMemberDef members[] = {{"kind", T_INT, offsetof(semlock, kind), READONL
                                 {"name", T_OBJECT, offsetof(semlock, name), READONLY, NULL},
                                 {NULL, 0, 0, 0, NULL}};
 
-static PyType_Slot slots[] = {{Py_tp_new, new},
+static PyType_Slot slots[] = {{Py_tp_new, PyType_GenericNew},
+                              {Py_tp_init, init},
                               {Py_tp_dealloc, dealloc},
                               {Py_tp_methods, methods},
                               {Py_tp_members, members},

@@ -185,13 +185,23 @@ def _command(image, fd):
     from . import _alias
 
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    main = "server_main" if image else "child_main"
     program = (
         f"import sys; sys.path.insert(0, {folder!r}); from multiproc import _start; "
-        f"_start.child_main({fd}, {_alias.installed()})"
+        f"_start.{main}({fd}, {_alias.installed()})"
     )
     words = [spawn.get_executable(), *util._args_from_interpreter_flags(), "-c", program]
     words.append("--multiprocessing-fork")
     return [os.fsencode(word) for word in words]
+
+
+def server_main(fd, aliased):
+    """The fork server imports what its children are likely to need."""
+    import runpy  # noqa: F401
+
+    from . import connection, pool, queues, synchronize  # noqa: F401
+
+    child_main(fd, aliased)
 
 
 def child_main(fd, aliased):
@@ -203,12 +213,27 @@ def child_main(fd, aliased):
     _core.child_main(fd)
 
 
-def _preload(name):
-    if name != "__main__":
-        try:
+def _preload(word):
+    """In the fork server: imports a module of its preload list; whether it may go on."""
+    on_error, _, name = word.partition(":")
+    try:
+        if name.startswith("sys.path="):
+            sys.path[:] = name.partition("=")[2].split(os.pathsep)
+        elif name.startswith("__main__="):
+            process.current_process()._inheriting = True
+            try:
+                spawn.import_main_path(name.partition("=")[2])
+            finally:
+                del process.current_process()._inheriting
+        else:
             __import__(name)
-        except ImportError:
-            pass
+    except Exception as error:
+        if on_error == "fail":
+            raise
+        if on_error == "warn" or not isinstance(error, ImportError):
+            import warnings
+
+            warnings.warn(f"the fork server cannot preload {name!r}: {error!r}", RuntimeWarning)
 
 
 _core.set_up(reduction, run_child, _command, _preload, context.BufferTooShort)

@@ -5,8 +5,6 @@ from . import _core, _stdlib
 
 _stdlib.inherit(globals())
 
-_InheritedBase = _ConnectionBase
-
 
 class Connection(_core.Connection):
     """One end of a pipe, or a connected socket: messages go over it."""
@@ -15,6 +13,14 @@ class Connection(_core.Connection):
         state = "closed" if self.closed else f"fd {self.fileno()}"
         way = "" if self.readable and self.writable else ", receives" if self.readable else ", sends"
         return f"<{type(self).__qualname__} at {id(self):#x} {state}{way}>"
+
+    async def recv_async(self):
+        """Like recv(), for asyncio: waits for the descriptor."""
+        from ._asyncio import readable
+
+        while not self.poll():
+            await readable(self.fileno())
+        return self.recv()
 
     def _send_bytes(self, buf):
         self.send_bytes(buf)
@@ -32,7 +38,6 @@ class Connection(_core.Connection):
             raise OSError("connection is read-only")
 
 
-_InheritedBase.__subclasshook__ = classmethod(lambda cls, other: NotImplemented)
 reduction.register(Connection, reduce_connection)
 
 

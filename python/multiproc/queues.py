@@ -99,6 +99,28 @@ class Queue(_Shared):
     def put_nowait(self, obj):
         return self.put(obj, False)
 
+    async def get_async(self):
+        """Like get(), for asyncio: waits for the queue's descriptor."""
+        from ._asyncio import readable
+
+        while True:
+            try:
+                return self.get(False)
+            except Empty:
+                await readable(self.fileno())
+
+    async def put_async(self, obj):
+        """Like put(), for asyncio.  A full queue has no descriptor: it is looked at now and then."""
+        import asyncio
+
+        pause = 0.0005
+        while True:
+            try:
+                return self.put(obj, False)
+            except Full:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 0.02)
+
     def close(self):
         self._closed = True
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Locks and their relatives in shared memory, which outlive those who hold them."""
 
+import os
 import threading
 import time
 
@@ -20,39 +21,74 @@ _multiprocessing = _Names
 SEM_VALUE_MAX = _core.SEM_VALUE_MAX
 
 
-def _init(self, kind, value, maxvalue, *, ctx):
-    self._semlock = _core.SemLock(kind, value, maxvalue)
-    util.debug("created semlock of kind %s", kind)
-    self._make_methods()
-    util.register_after_fork(self, _after_fork)
+os.register_at_fork(after_in_child=_core.count_fork)
+
+_InheritedLock, _InheritedRLock, _InheritedSemaphore = Lock, RLock, Semaphore
+_InheritedBoundedSemaphore = BoundedSemaphore
 
 
-def _after_fork(self):
-    self._semlock._after_fork()
+class SemLock(_core.SemLock):
+    """What locks and semaphores have in common; a dead holder's lock is handed on with OwnerDiedWarning."""
+
+    def __init__(self, kind, value, maxvalue, *, ctx):
+        self._make(kind, value, maxvalue)
+        util.debug("created semlock of kind %s", kind)
+
+    @property
+    def _semlock(self):
+        return self
+
+    def __getstate__(self):
+        context.assert_spawning(self)
+        return (self.kind, self.maxvalue, context.get_spawning_popen().share(self.export()))
+
+    def __setstate__(self, state):
+        kind, maxvalue, handle = state
+        self._make(kind, 0, maxvalue, handle=handle.take())
+        util.debug("recreated semlock of kind %s", kind)
+
+    def locked(self):
+        """Whether none can be taken."""
+        return self._is_zero()
 
 
-def _getstate(self):
-    context.assert_spawning(self)
-    s = self._semlock
-    return (s.kind, s.maxvalue, context.get_spawning_popen().share(s.export()))
+class Lock(SemLock):
+    """A lock that one process or thread can hold, and any can release."""
+
+    def __init__(self, *, ctx):
+        SemLock.__init__(self, SEMAPHORE, 1, 1, ctx=ctx)
+
+    __repr__ = _InheritedLock.__repr__
 
 
-def _setstate(self, state):
-    kind, maxvalue, handle = state
-    self._semlock = _core.SemLock(kind, 0, maxvalue, handle=handle.take())
-    util.debug("recreated semlock of kind %s", kind)
-    self._make_methods()
+class RLock(SemLock):
+    """A lock that its holder, one thread of one process, can take again."""
+
+    def __init__(self, *, ctx):
+        SemLock.__init__(self, RECURSIVE_MUTEX, 1, 1, ctx=ctx)
+
+    __repr__ = _InheritedRLock.__repr__
 
 
-def _locked(self):
-    """Whether none can be taken."""
-    return self._semlock._is_zero()
+class Semaphore(SemLock):
+    """A counter that is never negative."""
+
+    def __init__(self, value=1, *, ctx):
+        SemLock.__init__(self, SEMAPHORE, value, SEM_VALUE_MAX, ctx=ctx)
+
+    def get_value(self):
+        return self._get_value()
+
+    __repr__ = _InheritedSemaphore.__repr__
 
 
-SemLock.__init__ = _init
-SemLock.__getstate__ = _getstate
-SemLock.__setstate__ = _setstate
-SemLock.locked = _locked
+class BoundedSemaphore(Semaphore):
+    """A semaphore that cannot be released beyond its first value."""
+
+    def __init__(self, value=1, *, ctx):
+        SemLock.__init__(self, SEMAPHORE, value, value, ctx=ctx)
+
+    __repr__ = _InheritedBoundedSemaphore.__repr__
 
 
 class Event:
