@@ -30,11 +30,13 @@ typedef struct core_state {
     PyObject *empty, *full;         /* queue.Empty, queue.Full */
     PyObject *owner_died;           /* the warning */
     PyObject *loads, *pickler_type; /* of _pickle */
-    PyObject *dump, *clear_memo, *dispatch_table, *buffers_name, *five; /* names, a number */
+    PyObject *dump, *clear_memo, *dispatch_table, *buffers_name, *socket_name,
+        *five;                                           /* names, a number */
     PyObject *copyreg_table, *extra_reducers, *reducers; /* the third holds the first two */
-    Py_ssize_t theirs, ours;                             /* their lengths then */
-    PyObject *reduction, *forking_pickler;               /* a module's names; the class there */
-    struct core_kit *kits[2];                            /* picklers: with buffers inside, apart */
+    int knows_sockets;
+    Py_ssize_t theirs, ours;               /* their lengths then */
+    PyObject *reduction, *forking_pickler; /* a module's names; the class there */
+    struct core_kit *kits[2];              /* picklers: with buffers inside, apart */
     PyObject *buffer_too_short;
     PyObject *run_child; /* what a child runs; set by the package */
     PyObject *command;   /* the command line of a fresh image; set by the package */
@@ -49,6 +51,9 @@ core_state *core_get_state(PyTypeObject *type); /* of the module that a type bel
 
 /* Raises what fits an error code of the library; NULL. */
 PyObject *core_raise(int code);
+/* queue.Empty, queue.Full; NULL. */
+PyObject *core_raise_empty(core_state *state);
+PyObject *core_raise_full(core_state *state);
 int core_add_errors(PyObject *module, core_state *state);
 
 /* ---- time ---- */

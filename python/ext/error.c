@@ -42,20 +42,37 @@ PyObject *core_raise(int code)
     return NULL;
 }
 
+/* queue.Empty and queue.Full, which are imported when one is needed first. */
+static PyObject *raise_of_queue(PyObject **place, const char *name)
+{
+    if (!*place) {
+        PyObject *queue = PyImport_ImportModule("queue");
+        *place = queue ? PyObject_GetAttrString(queue, name) : NULL;
+        Py_XDECREF(queue);
+    }
+    if (*place)
+        PyErr_SetNone(*place);
+    return NULL;
+}
+
+PyObject *core_raise_empty(core_state *state)
+{
+    return raise_of_queue(&state->empty, "Empty");
+}
+
+PyObject *core_raise_full(core_state *state)
+{
+    return raise_of_queue(&state->full, "Full");
+}
+
 int core_add_errors(PyObject *module, core_state *state)
 {
-    PyObject *queue = PyImport_ImportModule("queue");
-    if (!queue)
-        return -1;
-    state->empty = PyObject_GetAttrString(queue, "Empty");
-    state->full = PyObject_GetAttrString(queue, "Full");
-    Py_DECREF(queue);
     state->owner_died = PyErr_NewExceptionWithDoc("multiproc.OwnerDiedWarning",
                                                   "The process that held a lock has died; whoever "
                                                   "got the lock next is warned, because what it "
                                                   "guards may be half changed.",
                                                   PyExc_RuntimeWarning, NULL);
-    if (!state->empty || !state->full || !state->owner_died)
+    if (!state->owner_died)
         return -1;
     Py_INCREF(state->owner_died);
     return PyModule_AddObject(module, "OwnerDiedWarning", state->owner_died);

@@ -128,9 +128,10 @@ static int add_pickle(core_state *s)
     s->clear_memo = PyUnicode_InternFromString("clear_memo");
     s->dispatch_table = PyUnicode_InternFromString("dispatch_table");
     s->buffers_name = Py_BuildValue("(s)", "buffers");
+    s->socket_name = PyUnicode_InternFromString("socket");
     s->five = PyLong_FromLong(5);
     return s->pickler_type && s->loads && s->copyreg_table && s->dump && s->clear_memo &&
-                   s->dispatch_table && s->buffers_name && s->five
+                   s->dispatch_table && s->buffers_name && s->socket_name && s->five
                ? 0
                : -1;
 }
@@ -158,7 +159,7 @@ static int execute(PyObject *module)
 }
 
 /* Every object in the state. */
-#define COUNT 23
+#define COUNT 24
 static PyObject **each_of(core_state *s, int i)
 {
     PyObject **all[COUNT] = {
@@ -172,6 +173,7 @@ static PyObject **each_of(core_state *s, int i)
         &s->dispatch_table,
         &s->buffers_name,
         &s->five,
+        &s->socket_name,
         &s->copyreg_table,
         &s->extra_reducers,
         &s->reducers,

@@ -370,9 +370,24 @@ static core_kit *make_kit(core_state *state, int apart)
     return kit;
 }
 
+/* The program has imported socket since: the package has a reducer for its sockets. */
+static int learn_sockets(core_state *state)
+{
+    PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
+    if (state->knows_sockets || !PyDict_GetItem(modules, state->socket_name))
+        return 0;
+    state->knows_sockets = 1;
+    PyObject *hook = PyDict_GetItemString(state->reduction, "_sockets_are_there");
+    PyObject *done = hook ? PyObject_CallNoArgs(hook) : NULL;
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
 /* All reducers in one dict, made again when there are others. */
 static PyObject *reducers_of(core_state *state)
 {
+    if (learn_sockets(state) < 0)
+        return NULL;
     Py_ssize_t ours = PyDict_Size(state->extra_reducers),
                theirs = PyDict_Size(state->copyreg_table);
     if (state->reducers && ours == state->ours && theirs == state->theirs)

@@ -155,14 +155,14 @@ static PyObject *put(PyObject *self, PyTypeObject *cls, PyObject *const *args, P
     int r = put_parts(self, &p, timeout);
     core_pickled_release(state, &p);
     if (r == -ETIMEDOUT)
-        return PyErr_SetNone(state->full), NULL;
+        return core_raise_full(state);
     return r < 0 ? core_raise(r) : Py_NewRef(Py_None);
 }
 
 static PyObject *empty_or(core_state *state, int64_t r)
 {
     if (r == -ETIMEDOUT)
-        PyErr_SetNone(state->empty);
+        core_raise_empty(state);
     else
         core_raise((int)r);
     return NULL;
@@ -271,7 +271,7 @@ static PyObject *put_sequence(PyObject *self, core_state *state, PyObject *items
     if (put_batch(self, b) < 0)
         return NULL;
     if (!b->done && b->cut)
-        return PyErr_SetNone(state->full), NULL;
+        return core_raise_full(state);
     return PyLong_FromSsize_t(b->done);
 }
 

@@ -3,8 +3,9 @@
 
 import io
 import os
-import signal
 import sys
+
+import _signal as signal
 
 from . import _core, context, process, reduction, spawn, util
 
@@ -197,6 +198,7 @@ def _command(image, fd):
 
 def server_main(fd, aliased):
     """The fork server imports what its children are likely to need."""
+    import pkgutil  # noqa: F401
     import runpy  # noqa: F401
 
     from . import connection, pool, queues, synchronize  # noqa: F401

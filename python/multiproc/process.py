@@ -3,7 +3,7 @@
 
 from . import _stdlib
 
-_stdlib.inherit(globals())
+_stdlib.inherit(globals(), {"signal": "_signal"})
 
 
 def _interrupt(self):

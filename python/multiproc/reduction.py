@@ -3,7 +3,7 @@
 
 from . import _core, _stdlib
 
-_stdlib.inherit(globals())
+_stdlib.inherit(globals(), {"pickle": "_pickle", "socket": "_socket"})
 
 
 def _register(cls, type, reduce):
@@ -14,3 +14,10 @@ def _register(cls, type, reduce):
 
 ForkingPickler.register = classmethod(_register)
 register = ForkingPickler.register
+
+
+def _sockets_are_there():
+    """Called when the program has imported socket: its sockets can be pickled, too."""
+    import socket
+
+    register(socket.socket, _reduce_socket)
