@@ -10,7 +10,8 @@ commands="cc meson ninja python3"
 case "${1:-build}" in
 test | bench)
     packages="$packages g++ clang clang-format check libsubunit-dev python3-pytest python3-hypothesis
-        musl-tools spin gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+        musl-tools spin gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+        python3-mesonpy python3-pip python3-venv"
     ;;
 esac
 case "${1:-build}:${PYTHON:-python3}" in

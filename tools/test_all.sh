@@ -93,6 +93,13 @@ python_tests() {
         passed=$((passed + $(sed -n 's/^\([0-9]*\) passed.*/\1/p;s/.* \([0-9]*\) passed.*/\1/p' "$site/../pytest.log" | tail -1)))
         grep -q failed "$site/../pytest.log" && failed=$((failed + 1))
     fi
+    tools/check_wheel.sh "$python" >"$site/../wheel.log" 2>&1
+    case $? in
+    0) passed=$((passed + 1)) ;;
+    77) skipped=$((skipped + 1)) ;;
+    *) failed=$((failed + 1)) ;;
+    esac
+    cat "$site/../wheel.log"
     "$python" tools/python_suite.py "$python" "$site" tests/conformance/deviations.txt \
         test_multiprocessing_fork test_multiprocessing_spawn test_multiprocessing_forkserver \
         test_multiprocessing_main_handling test_concurrent_futures >"$site/../suite.log" 2>&1
