@@ -11,7 +11,8 @@ case "${1:-build}" in
 test | bench)
     packages="$packages g++ clang clang-format check libsubunit-dev python3-pytest python3-hypothesis
         musl-tools spin gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
-        python3-mesonpy python3-pip python3-venv"
+        python3-mesonpy python3-pip python3-venv
+        python3-joblib python3-pebble python3-cloudpickle python3-coverage"
     ;;
 esac
 case "${1:-build}:${PYTHON:-python3}" in

@@ -88,10 +88,10 @@ python_tests() {
     fi
     if "$python" -c 'import pytest' 2>/dev/null; then
         MULTIPROC_SITE=$site "$python" -B -m pytest -q -p no:cacheprovider \
-            tests/conformance/test_package.py >"$site/../pytest.log" 2>&1 || cat "$site/../pytest.log"
+            tests/conformance/test_package.py tests/python >"$site/../pytest.log" 2>&1 || cat "$site/../pytest.log"
         tail -1 "$site/../pytest.log"
         passed=$((passed + $(sed -n 's/^\([0-9]*\) passed.*/\1/p;s/.* \([0-9]*\) passed.*/\1/p' "$site/../pytest.log" | tail -1)))
-        grep -q failed "$site/../pytest.log" && failed=$((failed + 1))
+        tail -1 "$site/../pytest.log" | grep -qE '(^| )[0-9]+ (failed|error)' && failed=$((failed + 1))
     fi
     tools/check_wheel.sh "$python" >"$site/../wheel.log" 2>&1
     case $? in
