@@ -31,6 +31,7 @@ rm -rf "$dir/source"
 run "$python" -m venv "$dir/venv"
 run "$dir/venv/bin/python" -m pip install --quiet --no-index --no-deps "$dir"/multiproc-*.whl
 
+ls "$dir"/venv/lib/python*/site-packages/multiproc/py.typed >/dev/null
 extension=$("$dir/venv/bin/python" -c 'import multiproc; print(multiproc._core.__file__)')
 exported=$(nm -D --defined-only "$extension" | awk '{print $3}')
 [ "$exported" = PyInit__core ] || {

@@ -12,7 +12,7 @@ test | bench)
     packages="$packages g++ clang clang-format check libsubunit-dev python3-pytest python3-hypothesis
         musl-tools spin gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
         python3-mesonpy python3-pip python3-venv
-        python3-joblib python3-pebble python3-cloudpickle python3-coverage"
+        python3-joblib python3-pebble python3-cloudpickle python3-coverage mypy"
     ;;
 esac
 case "${1:-build}:${PYTHON:-python3}" in

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+# The command `python -m multiproc`.
+def main() -> None: ...

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+# As in the standard library.
+from multiprocessing.popen_spawn_win32 import *

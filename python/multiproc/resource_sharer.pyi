@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+# As in the standard library.
+from multiprocessing.resource_sharer import *
