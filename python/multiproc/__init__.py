@@ -3,22 +3,33 @@
 
     import multiproc as mp
 
-or, with nothing changed in the program, `python -m multiproc program.py`.
+or, with nothing changed in the program, `python -m multiproc program.py`.  libmultiproc runs on Linux; elsewhere the
+names here are the standard library's own, and `backend` says so.
 """
 
 import sys as _sys
 
-from . import _stdlib
+if _sys.platform == "linux":
+    from . import _stdlib
 
-__path__.append(_stdlib.FOLDER)
-_stdlib.inherit(globals())
+    __path__.append(_stdlib.FOLDER)
+    _stdlib.inherit(globals())
 
+    from . import _core  # noqa: E402
+    from . import _start  # noqa: E402
+    from ._alias import install, installed  # noqa: E402
+    from ._core import OwnerDiedWarning  # noqa: E402
 from . import _core  # noqa: E402
 from . import _start  # noqa: E402
 from ._alias import install, installed  # noqa: E402
 from ._core import OwnerDiedWarning  # noqa: E402
 from .context import CancelledError, WorkerDiedError  # noqa: E402
 
-__version__ = _core.version()
+    __version__ = _core.version()
 
+    __all__ = list(__all__) + ["OwnerDiedWarning", "backend", "install", "installed"]
+    backend = "libmultiproc"
+else:
+    from . import _fallback
+    _fallback.fill(globals())
 __all__ = list(__all__) + ["CancelledError", "OwnerDiedWarning", "WorkerDiedError", "install", "installed"]

@@ -21,7 +21,7 @@ STUBS = SITE / "multiproc"
 MODULES = sorted(path.stem for path in STUBS.glob("[a-z]*.pyi"))
 # Names that the stubs promise and that the package does not have yet: take them out as they come.
 NOT_YET = {
-    "WorkerDiedError", "backend", "serializer", "interrupt", "join_async", "recv_async", "put_async",
+    "WorkerDiedError", "serializer", "interrupt", "join_async", "recv_async", "put_async",
     "get_async", "cancel", "__await__",
 }
 # All contexts have it, their common base has not.
