@@ -8,6 +8,7 @@
 #include <multiproc/connection.h>
 #include <multiproc/context.h>
 #include <multiproc/host.h>
+#include <multiproc/listener.h>
 #include <multiproc/pool.h>
 #include <multiproc/process.h>
 #include <multiproc/queue.h>

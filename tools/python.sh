@@ -19,7 +19,7 @@ esac
 meson=$(test -x /usr/bin/meson && echo /usr/bin/meson || echo meson)
 build=build-python-$version
 if [ ! -f "$build/build.ninja" ]; then
-    "$meson" setup "$build" -Dpython="$python" -Dtests=false -Dbenchmarks=false \
+    "$meson" setup "$build" -Dpython="$python" -Dtests=false -Dcrypto=disabled -Dbenchmarks=false \
         --prefix="$PWD/$build/root" -Dpython_site="$PWD/$build/site" >"$build.log" 2>&1 || {
         cat "$build.log"
         exit 1

@@ -5,7 +5,7 @@
 # Prints what it installs, and nothing when everything is there.
 set -eu
 
-packages="gcc libc6-dev meson ninja-build pkg-config python3"
+packages="gcc libc6-dev libssl-dev meson ninja-build pkg-config python3"
 commands="cc meson ninja python3"
 case "${1:-build}" in
 test | bench)

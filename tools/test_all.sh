@@ -71,10 +71,12 @@ if have clang; then
 fi
 if have musl-gcc; then
     run "musl" build-musl "--suite unit --suite system --suite fault" $common -Dcheck=disabled \
+        -Dcrypto=disabled \
         --native-file tools/musl.ini
 fi
 if have aarch64-linux-gnu-gcc && have qemu-aarch64; then
     run "aarch64 under qemu-user" build-aarch64 "--suite unit --suite emulated" $common \
+        -Dcrypto=disabled \
         -Dcheck=disabled --cross-file tools/aarch64.ini
 fi
 

@@ -19,17 +19,14 @@ if _sys.platform == "linux":
     from . import _start  # noqa: E402
     from ._alias import install, installed  # noqa: E402
     from ._core import OwnerDiedWarning  # noqa: E402
-from . import _core  # noqa: E402
-from . import _start  # noqa: E402
-from ._alias import install, installed  # noqa: E402
-from ._core import OwnerDiedWarning  # noqa: E402
-from .context import CancelledError, WorkerDiedError  # noqa: E402
+    from .context import CancelledError, WorkerDiedError  # noqa: E402
 
     __version__ = _core.version()
-
-    __all__ = list(__all__) + ["OwnerDiedWarning", "backend", "install", "installed"]
+    __all__ = list(__all__) + [
+        "CancelledError", "OwnerDiedWarning", "WorkerDiedError", "backend", "install", "installed"
+    ]
     backend = "libmultiproc"
 else:
     from . import _fallback
+
     _fallback.fill(globals())
-__all__ = list(__all__) + ["CancelledError", "OwnerDiedWarning", "WorkerDiedError", "install", "installed"]

@@ -16,6 +16,39 @@ import multiproc
 __all__ = ["main"]
 
 
+def _run(path):
+    """As python does it: the program's module is __main__ to the end, also for its threads and for what it
+    does at exit, and what __mp_main__ means."""
+    import io
+    import types
+
+    if os.path.isdir(path) or not path.endswith(".py"):  # a folder or an archive with a __main__
+        runpy.run_path(path, run_name="__main__")
+        return
+    module = types.ModuleType("__main__")
+    module.__file__ = path
+    module.__builtins__ = __builtins__
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+    with io.open_code(path) as file:
+        code = compile(file.read(), path, "exec")
+    exec(code, module.__dict__)
+
+
+def _run_module(name):
+    """The same for -m: the module is found, and run as __main__."""
+    import types
+
+    _, spec, code = runpy._get_module_details(name)
+    module = types.ModuleType("__main__")
+    module.__file__ = sys.argv[0] = spec.origin
+    module.__spec__ = spec
+    module.__package__ = spec.parent
+    module.__loader__ = spec.loader
+    module.__builtins__ = __builtins__
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+    exec(code, module.__dict__)
+
+
 def main():
     words = sys.argv[1:]
     if words == ["--path"]:
@@ -32,11 +65,11 @@ def main():
     if words[0] == "-m":
         sys.argv = words[1:]
         sys.path[0] = os.getcwd()
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        _run_module(words[1])
     else:
         sys.argv = words
         sys.path[0] = os.path.dirname(os.path.abspath(words[0]))
-        runpy.run_path(words[0], run_name="__main__")
+        _run(words[0])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 __all__ = ["install", "installed"]
 
 _installed = False
+_specs = {}  # of the modules that are being imported under the other name
 
 
 class _Finder:
@@ -26,11 +27,14 @@ class _Finder:
     def create_module(spec):
         name = "multiproc" + spec.name[len("multiprocessing"):]
         __import__(name)
-        return sys.modules[name]
+        module = sys.modules[name]
+        _specs[name] = module.__spec__
+        return module
 
     @staticmethod
     def exec_module(module):
-        pass
+        """It is loaded; what the import system has written over its own spec is taken back."""
+        module.__spec__ = _specs.pop(module.__name__, module.__spec__)
 
 
 def installed():

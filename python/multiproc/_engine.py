@@ -209,8 +209,8 @@ class Engine:
 
     def look(self):
         """Lets whoever hears look at the state again."""
-        self.poke()
         _core.put_result(self.news, 0, 0, 0, wire.LOOK, None)
+        self.poke()
 
     def poke(self):
         with self.rest:
@@ -352,7 +352,7 @@ class Engine:
                 self.poked = False
             with self.turn:
                 if not self.is_over() and not self.leaders:
-                    self.hear_once(None)
+                    self.hear_once(None if self.cache else 0)
         self.finish()
 
     def attend(self):
@@ -507,6 +507,7 @@ class Engine:
                 else:
                     poll.unregister(fd)
                     _core.put_result(self.news, known.pop(fd), 0, 0, wire.DIED, None)
+                    self.poke()
 
     def died(self, worker, done):
         worker.dead = True

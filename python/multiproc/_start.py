@@ -102,13 +102,20 @@ class Popen:
     def _launch(self, process_obj):
         data = spawn.get_preparation_data(process_obj._name)
         file = io.BytesIO()
-        context.set_spawning_popen(self)
+        # Objects of the interpreter's own package, in programs that use both, ask that one.
+        other = sys.modules.get("multiprocessing.context", context)
+        for module in (context, other):
+            module.set_spawning_popen(self)
+        if other is not context:
+            for kind, reduce in other.reduction.ForkingPickler._extra_reducers.items():
+                reduction.ForkingPickler._extra_reducers.setdefault(kind, reduce)
         try:
             reduction.dump(self._tracker(), file)
             reduction.dump(data, file)
             reduction.dump(self._serialized(process_obj), file)
         finally:
-            context.set_spawning_popen(None)
+            for module in (context, other):
+                module.set_spawning_popen(None)
         self._start(process_obj, None, file.getvalue())
 
     def _tracker(self):

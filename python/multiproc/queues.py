@@ -9,6 +9,27 @@ _stdlib.inherit(globals())
 
 _InheritedQueue = Queue
 
+# The interpreter's queues, whole, with their own names about them.
+_inherited = {"__name__": __name__, "__package__": __package__}
+_stdlib.inherit(_inherited)
+_ours = ()
+
+
+class _Kind(type(_core.Queue)):
+    """A class that carries the items itself and says so by a __getstate__ of its own, as loky's do, derives
+    from the interpreter's queue, whatever it names as its base."""
+
+    def __new__(mcls, name, bases, namespace, **options):
+        if "__getstate__" in namespace and any(base in _ours for base in bases):
+            bases = tuple(_inherited[base.__name__] if base in _ours else base for base in bases)
+            return type(name, bases, namespace, **options)
+        return super().__new__(mcls, name, bases, namespace, **options)
+
+    def __instancecheck__(cls, thing):
+        return super().__instancecheck__(thing) or (
+            cls in _ours and isinstance(thing, _inherited[cls.__name__])
+        )
+
 
 class _End:
     """What stands for one end of a queue where programs look for a connection."""
@@ -35,7 +56,7 @@ class _End:
         self.closed = True
 
 
-class _Shared(_core.Queue):
+class _Shared(_core.Queue, metaclass=_Kind):
     """What all queues have in common: the queue of the library, from which put, get and the rest come."""
 
     _joinable = False
@@ -157,3 +178,6 @@ class SimpleQueue(_Shared):
         self._writer.close()
 
     __class_getitem__ = classmethod(types.GenericAlias)
+
+
+_ours = (Queue, JoinableQueue, SimpleQueue)

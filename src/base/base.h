@@ -68,6 +68,9 @@ typedef enum mp__magic {
     MP__MAGIC_POOL = 0x6c6f6f70,
     MP__MAGIC_RESULT = 0x74736572,
     MP__MAGIC_IMAP = 0x70616d69,
+    MP__MAGIC_LISTENER = 0x6e65746c,
+    MP__MAGIC_MANAGER = 0x72676e6d,
+    MP__MAGIC_PROXY = 0x79786f72,
     MP__MAGIC_SHARED = 0x73686100, /* and the kind of object */
 } mp__magic;
 

@@ -76,6 +76,12 @@ int mp__connection_open(int fd, bool readable, bool writable, mp_connection **re
     return 0;
 }
 
+void mp__connection_limit(mp_connection *connection, size_t limit)
+{
+    if (connection->stream)
+        connection->stream->limit = limit;
+}
+
 mp_connection *mp_connection_from_fd(int fd, int readable, int writable)
 {
     mp_connection *c;

@@ -11,6 +11,9 @@
 MP__HIDDEN int mp__connection_open(int fd, bool readable, bool writable,
                                    mp_connection **ret_connection);
 
+/* Of a stream: the largest message that is received, in bytes. */
+MP__HIDDEN void mp__connection_limit(mp_connection *connection, size_t limit);
+
 /* For messages: the descriptor, which stays open until mp__connection_leave(). */
 MP__HIDDEN int mp__connection_enter(mp_connection *connection);
 MP__HIDDEN void mp__connection_leave(mp_connection *connection);

@@ -115,6 +115,34 @@ MP__HIDDEN int mp__os_packet_send(int fd, const mp__packet *packet, bool wait);
 MP__HIDDEN int mp__os_packet_receive(int fd, mp__packet *packet, bool wait);
 
 MP__HIDDEN int mp__os_shutdown_send(int fd);
+MP__HIDDEN void mp__os_shutdown_both(int fd); /* wakes whoever waits on it */
+
+/* ---- addresses (os_net.c) ---- */
+
+typedef struct mp__address {
+    uint32_t size;
+    _Alignas(8) unsigned char bytes[128];
+} mp__address;
+
+#define MP__ADDRESS_TEXT 160 /* room for any as a text */
+
+/* As multiproc/listener.h says: -EINVAL, -ENOENT.  May ask the network for a host's address. */
+MP__HIDDEN int mp__os_address_parse(const char *text, mp__address *ret_address);
+MP__HIDDEN void mp__os_address_text(const mp__address *address, char *ret_text, size_t size);
+MP__HIDDEN bool mp__os_address_is_path(const mp__address *address);
+
+/* Descriptors: of a listener and of a peer, and what their addresses are.  The listener's does not block:
+ * -EAGAIN. */
+MP__HIDDEN int mp__os_stream_listen(const mp__address *address, int backlog,
+                                    mp__address *ret_bound);
+MP__HIDDEN int mp__os_stream_accept(int fd, mp__address *ret_peer);
+MP__HIDDEN int mp__os_stream_connect(const mp__address *address, int64_t until);
+MP__HIDDEN int mp__os_unlink(const char *path); /* never a fault point */
+
+/* Readable when one of those that were added is (epoll). */
+MP__HIDDEN int mp__os_group_new(void);
+MP__HIDDEN int mp__os_group_add(int group, int fd);
+MP__HIDDEN int mp__os_group_remove(int group, int fd);
 
 /* ---- byte streams (os_socket.c) ---- */
 

@@ -59,40 +59,6 @@ def run(tmp_path: Path, way: str, method: str, text: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def not_yet(reason: str, **parameters: list[str]):
-    """Marks those tests of a function that the package does not pass yet, by their parameters."""
-
-    def mark(request: pytest.FixtureRequest) -> None:
-        given = request.node.callspec.params
-        if all(given[name] in values for name, values in parameters.items()):
-            request.node.add_marker(pytest.mark.xfail(reason=reason, strict=False))
-
-    return mark
-
-
-@pytest.fixture(autouse=True)
-def known_failures(request: pytest.FixtureRequest) -> None:
-    check = NOT_YET.get(request.node.originalname)
-    if check:
-        check(request)
-
-
-NOT_YET = {
-    name: not_yet("loky's queues need the interpreter's below them", way=["command", "path"], **more)
-    for name, more in [
-        ("test_joblib", {"backend": ["loky"]}),
-        ("test_a_dead_worker_of_loky", {}),
-        ("test_arrays_of_joblib", {"backend": ["loky"]}),
-    ]
-}
-NOT_YET["test_executor_with_a_context_of_the_package"] = not_yet(
-    "the interpreter's own queues do not know who is starting a process", method=["spawn", "forkserver"]
-)
-NOT_YET["test_reducers_that_are_registered"] = not_yet(
-    "__mp_main__ is not the program", way=["command"], method=["spawn", "forkserver"]
-)
-NOT_YET["test_main_stays_the_program"] = not_yet("runpy takes __main__ back", way=["command"])
-
 every_way = pytest.mark.parametrize("way", WAYS)
 every_method = pytest.mark.parametrize("method", METHODS)
 

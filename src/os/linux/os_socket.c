@@ -142,3 +142,8 @@ int64_t mp__os_stream_write(int fd, const struct iovec *iov, int n, bool is_sock
         return sent;
     return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : -errno;
 }
+
+void mp__os_shutdown_both(int fd)
+{
+    (void)shutdown(fd, SHUT_RDWR);
+}
