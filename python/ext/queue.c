@@ -469,8 +469,8 @@ static PyMethodDef methods[] = {
     {"qsize", qsize, METH_NOARGS, "The number of items, exactly."},
     {"empty", empty, METH_NOARGS, "True when there is none."},
     {"full", full, METH_NOARGS, "True when a put would wait."},
-    {"task_done", task_done, METH_NOARGS, "An item that was got is done."},
-    {"join", CORE_FUNCTION(join), CORE_METHOD, "Waits until every item is done."},
+    {"_task_done", task_done, METH_NOARGS, "An item that was got is done."},
+    {"_join", CORE_FUNCTION(join), CORE_METHOD, "Waits until every item is done."},
     {"fileno", fileno_of, METH_NOARGS, "A descriptor that is readable while there is an item."},
     {"_export", CORE_FUNCTION(export_value), CORE_METHOD, "On its way to another process."},
     {NULL, NULL, 0, NULL}};

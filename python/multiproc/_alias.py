@@ -3,6 +3,8 @@
 
 import sys
 
+import _frozen_importlib
+
 __all__ = ["install", "installed"]
 
 _installed = False
@@ -14,14 +16,13 @@ class _Finder:
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        from importlib.machinery import ModuleSpec
-        from importlib.util import find_spec
-
+        # What importlib.machinery and importlib.util have, without importing them inside of an import.
         if name != "multiprocessing" and not name.startswith("multiprocessing."):
             return None
-        if find_spec("multiproc" + name[len("multiprocessing"):]) is None:
+        own = "multiproc" + name[len("multiprocessing"):]
+        if own not in sys.modules and _frozen_importlib._find_spec(own, path) is None:
             return None
-        return ModuleSpec(name, cls)
+        return _frozen_importlib.ModuleSpec(name, cls)
 
     @staticmethod
     def create_module(spec):

@@ -44,3 +44,17 @@ reduction.register(Connection, reduce_connection)
 def Pipe(duplex=True):
     """Returns a pair of connection objects at either end of a pipe."""
     return Connection._pair(duplex)
+
+
+class Streams:
+    """Pipes as the interpreter makes them, of bytes, for where its own connections may be at the other end."""
+
+    wait = staticmethod(wait)
+
+    @staticmethod
+    def Pipe(duplex=True):
+        if duplex:
+            first, second = socket.socketpair()
+            return Connection(first.detach()), Connection(second.detach())
+        receiver, sender = os.pipe()
+        return Connection(receiver, writable=False), Connection(sender, readable=False)

@@ -12,6 +12,7 @@ _InheritedQueue = Queue
 # The interpreter's queues, whole, with their own names about them.
 _inherited = {"__name__": __name__, "__package__": __package__}
 _stdlib.inherit(_inherited)
+_inherited["connection"] = connection.Streams  # the interpreter's own may be at the other end
 _ours = ()
 
 
@@ -161,6 +162,8 @@ class JoinableQueue(Queue):
     """A queue whose items are said to be done."""
 
     _joinable = True
+    task_done = _core.Queue._task_done
+    join = _core.Queue._join
 
 
 class SimpleQueue(_Shared):
