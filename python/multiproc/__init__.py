@@ -22,7 +22,8 @@ if _sys.platform == "linux":
     from .context import CancelledError, WorkerDiedError  # noqa: E402
 
     __version__ = _core.version()
-    __all__ = list(__all__) + [
+    del serializer  # an attribute of contexts, and no function of the package
+    __all__ = [name for name in __all__ if name != "serializer"] + [
         "CancelledError", "OwnerDiedWarning", "WorkerDiedError", "backend", "install", "installed"
     ]
     backend = "libmultiproc"

@@ -8,6 +8,7 @@ from multiproc.context import (
     Process as Process,
     ProcessError as ProcessError,
     TimeoutError as TimeoutError,
+    CancelledError as CancelledError,
     WorkerDiedError as WorkerDiedError,
 )
 from multiproc.process import (

@@ -12,6 +12,9 @@ class WorkerDiedError(ProcessError):
     `pid` is the worker's, `exitcode` what it ended with (negative: the signal that killed it).
     """
 
+    pid = None
+    exitcode = None
+
     def __init__(self, message, pid=None, exitcode=None):
         super().__init__(message, pid, exitcode)
         self.pid = pid

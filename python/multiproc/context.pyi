@@ -17,6 +17,8 @@ from typing_extensions import TypeAlias
 
 _LockLike: TypeAlias = Union[synchronize.Lock, synchronize.RLock]
 
+class CancelledError(ProcessError): ...
+
 class WorkerDiedError(ProcessError):
     pid: int
     exitcode: int | None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Pools of workers.
 from collections.abc import Callable, Generator, Iterable, Mapping
-from multiproc.context import WorkerDiedError as WorkerDiedError
+from multiproc.context import CancelledError as CancelledError, WorkerDiedError as WorkerDiedError
 from multiprocessing import pool as _pool
 from multiprocessing.pool import IMapIterator as IMapIterator, IMapUnorderedIterator as IMapUnorderedIterator
 from typing import Any, TypeVar, Union
