@@ -9,6 +9,7 @@
 #include <multiproc/context.h>
 #include <multiproc/host.h>
 #include <multiproc/listener.h>
+#include <multiproc/manager.h>
 #include <multiproc/pool.h>
 #include <multiproc/process.h>
 #include <multiproc/queue.h>

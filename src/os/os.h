@@ -143,6 +143,11 @@ MP__HIDDEN int mp__os_unlink(const char *path); /* never a fault point */
 MP__HIDDEN int mp__os_group_new(void);
 MP__HIDDEN int mp__os_group_add(int group, int fd);
 MP__HIDDEN int mp__os_group_remove(int group, int fd);
+/* What a descriptor is waited for: to be readable, to be writable, or only to be hung up. */
+typedef enum mp__wish { MP__WISH_READ, MP__WISH_WRITE, MP__WISH_HANGUP } mp__wish;
+MP__HIDDEN int mp__os_group_change(int group, int fd, mp__wish wish);
+/* Which of them are ready, at most n; how many, 0 after the timeout, -EINTR. */
+MP__HIDDEN int mp__os_group_wait(int group, int *ret_fds, int n, mp_time timeout);
 
 /* ---- byte streams (os_socket.c) ---- */
 

@@ -69,8 +69,14 @@ typedef struct mp__pickle_source {
     const mp_limits *limits;
     mp__attachments *attachments;
     mp__import_fn *import;
+    bool describe; /* what asks for classes becomes a description: mp__described() */
 } mp__pickle_source;
 
 MP__HIDDEN int mp__pickle_read(const mp__pickle_source *source, mp_value **ret_value);
+
+/* True for the description of an object: the name of its class, the arguments that it would be called with
+ * (None: it is the class), the state that would be set; all borrowed. */
+MP__HIDDEN bool mp__described(const mp_value *value, const char **ret_name,
+                              const mp_value **ret_args, const mp_value **ret_state);
 
 #endif

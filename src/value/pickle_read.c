@@ -12,7 +12,7 @@
  *
  * Process-local.
  */
-#include "value/pickle.h"
+#include "value/pickle_reader.h"
 
 /* The shortest way to a value is one byte, EMPTY_LIST; with its places on the stack, in the list of
  * open containers and in its own container, that is up to 120 bytes of memory. */
@@ -24,29 +24,7 @@
 
 #define VIEW_FROM 4096 /* bytes values from this size on are views of the message */
 
-/* Things on the stack that are not values. */
-typedef enum marker { M_VALUE, M_MARK, M_ENCODE, M_BYTES } marker;
-
-typedef struct cell {
-    mp_value *value;
-    marker what;
-} cell;
-
-typedef struct reader {
-    const unsigned char *at, *end;
-    const mp__pickle_source *source;
-    cell *stack;
-    size_t depth, stack_size;
-    cell *memo; /* M_VALUE with NULL: empty */
-    size_t memo_size, memo_used;
-    mp_value **open; /* lists and dicts that were made, each with a reference */
-    size_t opened, open_size;
-    size_t memory, max_memory, max_depth;
-    uint64_t key_weight; /* of the keys of all dicts so far */
-    int error;
-} reader;
-
-static int damaged(reader *r, const char *why)
+int mp__reader_damaged(reader *r, const char *why)
 {
     if (!r->error)
         r->error = mp__fail(-EBADMSG, "damaged pickle at byte %zu: %s",
@@ -54,7 +32,7 @@ static int damaged(reader *r, const char *why)
     return r->error;
 }
 
-static bool charge(reader *r, size_t bytes)
+bool mp__reader_charge(reader *r, size_t bytes)
 {
     if (bytes > r->max_memory - r->memory) {
         r->error =
@@ -67,10 +45,10 @@ static bool charge(reader *r, size_t bytes)
 
 /* ---- input ---- */
 
-static const unsigned char *take(reader *r, uint64_t n)
+const unsigned char *mp__reader_take(reader *r, uint64_t n)
 {
     if (n > (uint64_t)(r->end - r->at)) {
-        damaged(r, "it ends too early");
+        mp__reader_damaged(r, "it ends too early");
         return NULL;
     }
     const unsigned char *p = r->at;
@@ -81,7 +59,7 @@ static const unsigned char *take(reader *r, uint64_t n)
 /* A little-endian number; 0 with r->error set when the bytes are not there. */
 static uint64_t number(reader *r, int width)
 {
-    const unsigned char *p = take(r, (uint64_t)width);
+    const unsigned char *p = mp__reader_take(r, (uint64_t)width);
     uint64_t n = 0;
     for (int i = 0; p && i < width; i++)
         n |= (uint64_t)p[i] << (8 * i);
@@ -96,7 +74,8 @@ static bool room(reader *r, void **array, size_t used, size_t *size, size_t each
     if (used < *size)
         return true;
     size_t more = *size ? *size * 2 : 16;
-    void *grown = charge(r, (more - *size) * each) ? mp__realloc(*array, more * each) : NULL;
+    void *grown =
+        mp__reader_charge(r, (more - *size) * each) ? mp__realloc(*array, more * each) : NULL;
     if (!grown) {
         r->error = r->error ? r->error : -ENOMEM;
         return false;
@@ -107,7 +86,7 @@ static bool room(reader *r, void **array, size_t used, size_t *size, size_t each
 }
 
 /* Takes the value, which may be NULL when making it failed. */
-static void push(reader *r, mp_value *value, marker what)
+void mp__reader_push(reader *r, mp_value *value, marker what)
 {
     if (what == M_VALUE && !value) {
         if (!r->error)
@@ -121,29 +100,29 @@ static void push(reader *r, mp_value *value, marker what)
     r->stack[r->depth++] = (cell){value, what};
 }
 
-static cell pop_cell(reader *r)
+cell mp__reader_pop_cell(reader *r)
 {
     if (r->depth == 0) {
-        damaged(r, "the stack is empty");
+        mp__reader_damaged(r, "the stack is empty");
         return (cell){NULL, M_VALUE};
     }
     return r->stack[--r->depth];
 }
 
-static mp_value *pop(reader *r)
+mp_value *mp__reader_pop(reader *r)
 {
-    cell c = pop_cell(r);
+    cell c = mp__reader_pop_cell(r);
     if (c.what != M_VALUE) {
-        damaged(r, "a value is missing");
+        mp__reader_damaged(r, "a value is missing");
         return NULL;
     }
     return c.value;
 }
 
-static mp_value *top(reader *r)
+mp_value *mp__reader_top(reader *r)
 {
     if (r->depth == 0 || r->stack[r->depth - 1].what != M_VALUE) {
-        damaged(r, "a value is missing");
+        mp__reader_damaged(r, "a value is missing");
         return NULL;
     }
     return r->stack[r->depth - 1].value;
@@ -158,7 +137,7 @@ static size_t above_mark(reader *r)
         if (r->stack[i].what != M_VALUE)
             break;
     }
-    damaged(r, "a mark is missing");
+    mp__reader_damaged(r, "a mark is missing");
     return r->depth;
 }
 
@@ -171,12 +150,12 @@ static void drop_to(reader *r, size_t depth)
 static void memo_put(reader *r, uint64_t id)
 {
     if (r->depth == 0) {
-        damaged(r, "the stack is empty");
+        mp__reader_damaged(r, "the stack is empty");
         return;
     }
     cell c = r->stack[r->depth - 1];
     if (id > r->memo_size + (uint64_t)(r->end - (const unsigned char *)r->source->data)) {
-        damaged(r, "a memo number is too large");
+        mp__reader_damaged(r, "a memo number is too large");
         return;
     }
     while (id >= r->memo_size) {
@@ -194,17 +173,17 @@ static void memo_put(reader *r, uint64_t id)
 static void memo_get(reader *r, uint64_t id)
 {
     if (id >= r->memo_size || (!r->memo[id].value && r->memo[id].what == M_VALUE)) {
-        damaged(r, "the memo has nothing of that number");
+        mp__reader_damaged(r, "the memo has nothing of that number");
         return;
     }
-    push(r, mp_value_ref(r->memo[id].value), r->memo[id].what);
+    mp__reader_push(r, mp_value_ref(r->memo[id].value), r->memo[id].what);
 }
 
 /* ---- values ---- */
 
-static mp_value *new_container(reader *r, mp_kind kind)
+mp_value *mp__reader_new_container(reader *r, mp_kind kind)
 {
-    mp_value *v = charge(r, sizeof *v) ? mp__value_alloc(kind, 0) : NULL;
+    mp_value *v = mp__reader_charge(r, sizeof *v) ? mp__value_alloc(kind, 0) : NULL;
     if (!v || !room(r, (void **)&r->open, r->opened, &r->open_size, sizeof *r->open)) {
         r->error = r->error ? r->error : -ENOMEM;
         mp_value_free(v);
@@ -216,54 +195,55 @@ static mp_value *new_container(reader *r, mp_kind kind)
 
 static void push_container(reader *r, mp_kind kind)
 {
-    mp_value *v = new_container(r, kind);
+    mp_value *v = mp__reader_new_container(r, kind);
     if (v)
-        push(r, v, M_VALUE);
+        mp__reader_push(r, v, M_VALUE);
 }
 
 static void push_text(reader *r, mp_kind kind, uint64_t n)
 {
-    const unsigned char *p = r->error ? NULL : take(r, n);
+    const unsigned char *p = r->error ? NULL : mp__reader_take(r, n);
     if (!p)
         return;
     if (kind == MP_KIND_BYTES && r->source->owner && n >= VIEW_FROM) {
-        if (charge(r, sizeof(mp_value)))
-            push(r, mp__value_view(r->source->owner, p, n), M_VALUE);
+        if (mp__reader_charge(r, sizeof(mp_value)))
+            mp__reader_push(r, mp__value_view(r->source->owner, p, n), M_VALUE);
         return;
     }
-    if (!charge(r, sizeof(mp_value) + n + 1))
+    if (!mp__reader_charge(r, sizeof(mp_value) + n + 1))
         return;
     if (kind == MP_KIND_STR && !mp__utf8_valid((const char *)p, n)) {
         r->error = mp__fail(-EILSEQ, "a str in the pickle is not valid UTF-8");
         return;
     }
-    push(r, kind == MP_KIND_BIGINT ? mp_value_bigint(p, n) : mp__value_text(kind, p, n), M_VALUE);
+    mp__reader_push(r, kind == MP_KIND_BIGINT ? mp_value_bigint(p, n) : mp__value_text(kind, p, n),
+                    M_VALUE);
 }
 
 static void push_long(reader *r, int width)
 {
     uint64_t n = number(r, width);
     if (width == 4 && n > INT32_MAX)
-        damaged(r, "an int of negative size");
+        mp__reader_damaged(r, "an int of negative size");
     push_text(r, MP_KIND_BIGINT, n);
 }
 
 static void push_float(reader *r)
 {
-    const unsigned char *p = take(r, 8);
+    const unsigned char *p = mp__reader_take(r, 8);
     uint64_t bits = 0;
     double d;
     for (int i = 0; p && i < 8; i++)
         bits = bits << 8 | p[i];
     memcpy(&d, &bits, sizeof d);
-    if (p && charge(r, sizeof(mp_value)))
-        push(r, mp_value_float(d), M_VALUE);
+    if (p && mp__reader_charge(r, sizeof(mp_value)))
+        mp__reader_push(r, mp_value_float(d), M_VALUE);
 }
 
 static void push_int(reader *r, int64_t n)
 {
-    if (!r->error && charge(r, sizeof(mp_value)))
-        push(r, mp_value_int(n), M_VALUE);
+    if (!r->error && mp__reader_charge(r, sizeof(mp_value)))
+        mp__reader_push(r, mp_value_int(n), M_VALUE);
 }
 
 static bool append(reader *r, mp_value *seq, mp_value *item)
@@ -274,7 +254,7 @@ static bool append(reader *r, mp_value *seq, mp_value *item)
         r->error = e;
         return false;
     }
-    if (charge(r, (seq->seq.capacity - before) * sizeof item))
+    if (mp__reader_charge(r, (seq->seq.capacity - before) * sizeof item))
         return true;
     if (seq->kind == MP_KIND_DICT) /* a key is not counted before its value is there */
         mp_value_free(item);
@@ -287,7 +267,7 @@ static void fill(reader *r, mp_value *seq, size_t first)
     size_t n = r->depth - first;
     bool is_dict = seq->kind == MP_KIND_DICT;
     if (is_dict && n % 2) {
-        damaged(r, "a dict has a key without a value");
+        mp__reader_damaged(r, "a dict has a key without a value");
         return;
     }
     for (size_t i = 0; i < n && !r->error; i++) {
@@ -319,12 +299,12 @@ static void extend(reader *r, mp_kind kind, size_t first, bool marked)
     size_t below = first - marked;
     if (below == 0 || r->stack[below - 1].what != M_VALUE || !r->stack[below - 1].value ||
         r->stack[below - 1].value->kind != kind) {
-        damaged(r, "there is no list or dict to add to");
+        mp__reader_damaged(r, "there is no list or dict to add to");
         return;
     }
     for (size_t i = first; i < r->depth; i++)
         if (r->stack[i].what != M_VALUE) {
-            damaged(r, "a value is missing");
+            mp__reader_damaged(r, "a value is missing");
             return;
         }
     fill(r, r->stack[below - 1].value, first);
@@ -335,7 +315,7 @@ static void extend(reader *r, mp_kind kind, size_t first, bool marked)
 static void extend_by(reader *r, mp_kind kind, size_t n)
 {
     if (r->depth < n)
-        damaged(r, "the stack is empty");
+        mp__reader_damaged(r, "the stack is empty");
     else
         extend(r, kind, r->depth - n, false);
 }
@@ -343,7 +323,7 @@ static void extend_by(reader *r, mp_kind kind, size_t n)
 /* TUPLE, LIST, DICT and TUPLE1..3: the cells from `first` on become one value. */
 static void collect(reader *r, mp_kind kind, size_t first, bool marked)
 {
-    mp_value *v = r->error ? NULL : new_container(r, kind);
+    mp_value *v = r->error ? NULL : mp__reader_new_container(r, kind);
     if (!v)
         return;
     fill(r, v, first);
@@ -352,109 +332,28 @@ static void collect(reader *r, mp_kind kind, size_t first, bool marked)
         return;
     }
     drop_to(r, first - marked);
-    push(r, v, M_VALUE);
+    mp__reader_push(r, v, M_VALUE);
 }
 
 static void collect_last(reader *r, size_t n)
 {
     if (r->depth < n) {
-        damaged(r, "the stack is empty");
+        mp__reader_damaged(r, "the stack is empty");
         return;
     }
     for (size_t i = 1; i <= n; i++)
         if (r->stack[r->depth - i].what != M_VALUE) {
-            damaged(r, "a value is missing");
+            mp__reader_damaged(r, "a value is missing");
             return;
         }
     collect(r, MP_KIND_TUPLE, r->depth - n, false);
-}
-
-/* ---- bytes of protocol 2 ---- */
-
-static bool next_line(reader *r, const char **ret_line, size_t *ret_size)
-{
-    const unsigned char *p = memchr(r->at, '\n', (size_t)(r->end - r->at));
-    if (!p) {
-        damaged(r, "it ends too early");
-        return false;
-    }
-    *ret_line = (const char *)r->at;
-    *ret_size = (size_t)(p - r->at);
-    r->at = p + 1;
-    return true;
-}
-
-static bool is_name(const char *line, size_t size, const char *name)
-{
-    return size == strlen(name) && memcmp(line, name, size) == 0;
-}
-
-static void read_global(reader *r)
-{
-    const char *module, *name;
-    size_t nm, nn;
-    if (!next_line(r, &module, &nm) || !next_line(r, &name, &nn))
-        return;
-    if (is_name(module, nm, "_codecs") && is_name(name, nn, "encode"))
-        push(r, NULL, M_ENCODE);
-    else if ((is_name(module, nm, "__builtin__") || is_name(module, nm, "builtins")) &&
-             is_name(name, nn, "bytes"))
-        push(r, NULL, M_BYTES);
-    else
-        r->error = mp__fail(MP_EUNSAFE, "the pickle asks for %.*s.%.*s", (int)(nm < 80 ? nm : 80),
-                            module, (int)(nn < 80 ? nn : 80), name);
-}
-
-/* The text of a str whose characters are all below U+0100, as one byte each. */
-static mp_value *latin1(reader *r, const mp_value *text)
-{
-    mp_buffer *b = charge(r, text->text.size) ? mp_buffer_new(text->text.size) : NULL;
-    if (!b)
-        return NULL;
-    unsigned char *out = b->data;
-    size_t n = 0;
-    for (size_t i = 0; i < text->text.size; i++) {
-        unsigned char c = (unsigned char)text->text.data[i];
-        if (c >= 0xc4) {
-            damaged(r, "bytes outside of latin1");
-            break;
-        }
-        if (c >= 0x80)
-            c = (unsigned char)(c << 6 | ((unsigned char)text->text.data[++i] & 0x3f));
-        out[n++] = c;
-    }
-    mp_value *v = r->error ? NULL : mp__value_text(MP_KIND_BYTES, out, n);
-    mp_buffer_free(b);
-    return v;
-}
-
-/* REDUCE of _codecs.encode(str, 'latin1') or bytes(). */
-static void reduce(reader *r)
-{
-    mp_value *args = pop(r), *made = NULL;
-    cell callable = r->error ? (cell){NULL, M_VALUE} : pop_cell(r);
-    bool is_tuple = args && args->kind == MP_KIND_TUPLE;
-    if (is_tuple && callable.what == M_ENCODE && args->seq.n == 2 &&
-        args->seq.items[0]->kind == MP_KIND_STR && args->seq.items[1]->kind == MP_KIND_STR &&
-        strcmp(args->seq.items[1]->text.data, "latin1") == 0)
-        made = latin1(r, args->seq.items[0]);
-    else if (is_tuple && callable.what == M_BYTES && args->seq.n == 0)
-        made = mp__value_text(MP_KIND_BYTES, "", 0);
-    else if (!r->error)
-        r->error = mp__fail(MP_EUNSAFE, "the pickle asks to call something");
-    mp_value_free(callable.value);
-    mp_value_free(args);
-    if (made)
-        push(r, made, M_VALUE);
-    else if (!r->error)
-        r->error = -ENOMEM;
 }
 
 /* ---- handles ---- */
 
 static void read_handle(reader *r)
 {
-    mp_value *id = pop(r), *made = NULL;
+    mp_value *id = mp__reader_pop(r), *made = NULL;
     int64_t words[3];
     bool ours = id && id->kind == MP_KIND_TUPLE && id->seq.n == 4 &&
                 id->seq.items[0]->kind == MP_KIND_STR &&
@@ -467,12 +366,12 @@ static void read_handle(reader *r)
         ;
     else if (!ours || !r->source->import || !r->source->attachments)
         r->error = mp__fail(MP_EUNSAFE, "the pickle refers to an object outside of it");
-    else if (charge(r, 256) &&
+    else if (mp__reader_charge(r, 256) &&
              !(made = r->source->import(words[0], words + 1, r->source->attachments)))
         r->error = mp_error_code();
     mp_value_free(id);
     if (made)
-        push(r, made, M_VALUE);
+        mp__reader_push(r, made, M_VALUE);
 }
 
 /* ---- opcodes ---- */
@@ -483,11 +382,11 @@ static void opcode(reader *r, unsigned char op)
     uint64_t n;
     switch (op) {
     case 'N':
-        push(r, mp_value_none(), M_VALUE);
+        mp__reader_push(r, mp_value_none(), M_VALUE);
         break;
     case 0x88:
     case 0x89:
-        push(r, mp_value_bool(op == 0x88), M_VALUE);
+        mp__reader_push(r, mp_value_bool(op == 0x88), M_VALUE);
         break;
     case 'K':
         push_int(r, (int64_t)number(r, 1));
@@ -535,7 +434,7 @@ static void opcode(reader *r, unsigned char op)
         push_container(r, MP_KIND_TUPLE);
         break;
     case '(':
-        push(r, NULL, M_MARK);
+        mp__reader_push(r, NULL, M_MARK);
         break;
     case 'a':
         extend_by(r, MP_KIND_LIST, 1);
@@ -564,7 +463,7 @@ static void opcode(reader *r, unsigned char op)
         collect_last(r, op - 0x84u);
         break;
     case '0':
-        mp_value_free(pop_cell(r).value);
+        mp_value_free(mp__reader_pop_cell(r).value);
         break;
     case '1': {
         size_t first = above_mark(r);
@@ -573,9 +472,9 @@ static void opcode(reader *r, unsigned char op)
         break;
     }
     case '2':
-        v = top(r);
+        v = mp__reader_top(r);
         if (v)
-            push(r, mp_value_ref(v), M_VALUE);
+            mp__reader_push(r, mp_value_ref(v), M_VALUE);
         break;
     case 'q':
         memo_put(r, number(r, 1));
@@ -595,13 +494,13 @@ static void opcode(reader *r, unsigned char op)
     case 0x95: /* FRAME: only a hint */
         n = number(r, 8);
         if (n > (uint64_t)(r->end - r->at))
-            damaged(r, "a frame is larger than the message");
+            mp__reader_damaged(r, "a frame is larger than the message");
         break;
     case 'c':
-        read_global(r);
+        mp__reader_global(r);
         break;
     case 'R':
-        reduce(r);
+        mp__reader_reduce(r);
         break;
     case 'Q':
         read_handle(r);
@@ -616,21 +515,32 @@ static void opcode(reader *r, unsigned char op)
     case 0x84:
     case 0x92:
     case 0x93:
-        r->error = mp__fail(MP_EUNSAFE, "the pickle asks to make an object (opcode 0x%02x)", op);
+        if (!mp__reader_describe(r, op))
+            r->error =
+                mp__fail(MP_EUNSAFE, "the pickle asks to make an object (opcode 0x%02x)", op);
         break;
-    case 0x8f:
+    case 0x8f: /* EMPTY_SET, ADDITEMS, FROZENSET: in descriptions a set is a list, or a tuple */
     case 0x90:
     case 0x91:
+        if (!r->source->describe)
+            r->error = mp__fail(MP_ETYPE, "the pickle holds a set, which is not a value");
+        else if (op == 0x8f)
+            push_container(r, MP_KIND_LIST);
+        else if (op == 0x90)
+            extend(r, MP_KIND_LIST, above_mark(r), true);
+        else
+            collect(r, MP_KIND_TUPLE, above_mark(r), true);
+        break;
     case 0x96:
     case 0x97:
     case 0x98:
         r->error = mp__fail(MP_ETYPE,
-                            "the pickle holds a set, a bytearray or a buffer, which are "
-                            "not values (opcode 0x%02x)",
+                            "the pickle holds a bytearray or a buffer, which are not values "
+                            "(opcode 0x%02x)",
                             op);
         break;
     default:
-        damaged(r, "not an opcode of protocols 2 to 5");
+        mp__reader_damaged(r, "not an opcode of protocols 2 to 5");
     }
 }
 
@@ -705,17 +615,20 @@ static void clean_up(reader *r, bool failed)
 
 static int run(reader *r)
 {
-    const unsigned char *p = take(r, 2);
+    const unsigned char *p = mp__reader_take(r, 2);
     if (!p || p[0] != 0x80)
-        return r->error ? r->error : damaged(r, "it does not start with a protocol number");
+        return r->error ? r->error
+                        : mp__reader_damaged(r, "it does not start with a protocol number");
     if (p[1] < 2 || p[1] > 5)
-        return damaged(r, "its protocol is not 2, 3, 4 or 5");
+        return mp__reader_damaged(r, "its protocol is not 2, 3, 4 or 5");
     while (!r->error) {
-        p = take(r, 1);
+        p = mp__reader_take(r, 1);
         if (!p)
             break;
         if (*p == '.')
-            return r->depth == 1 && top(r) ? 0 : damaged(r, "it does not end with one value");
+            return r->depth == 1 && mp__reader_top(r)
+                       ? 0
+                       : mp__reader_damaged(r, "it does not end with one value");
         opcode(r, *p);
     }
     return r->error;

@@ -238,3 +238,26 @@ int mp__os_group_remove(int group, int fd)
 {
     return epoll_ctl(group, EPOLL_CTL_DEL, fd, NULL) < 0 ? -errno : 0;
 }
+
+int mp__os_group_change(int group, int fd, mp__wish wish)
+{
+    struct epoll_event event = {.events = wish == MP__WISH_READ    ? EPOLLIN
+                                          : wish == MP__WISH_WRITE ? EPOLLOUT
+                                                                   : EPOLLRDHUP,
+                                .data.fd = fd};
+    return epoll_ctl(group, EPOLL_CTL_MOD, fd, &event) < 0 ? -errno : 0;
+}
+
+int mp__os_group_wait(int group, int *ret_fds, int n, mp_time timeout)
+{
+    MP__FAULT("epoll_wait");
+    struct epoll_event events[64];
+    int most = n < 64 ? n : 64;
+    int ms = timeout == MP_FOREVER || timeout > MP_SECONDS(1000) ? -1
+             : timeout <= 0                                      ? 0
+                            : (int)((timeout + 999999) / 1000000);
+    int got = epoll_wait(group, events, most, ms);
+    for (int i = 0; i < got; i++)
+        ret_fds[i] = events[i].data.fd;
+    return got < 0 ? -errno : got;
+}
