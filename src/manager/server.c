@@ -255,18 +255,19 @@ void mp__server_retry(mp__server *server, mp__entry *entry)
 /* Runs a call that has just come. */
 static void run_call(mp__call *call)
 {
+    mp__server *server = call->server;
     mp__entry *e = call->entry;
     int r = mp__entry_call(call);
     if (r == MP__PARK) {
         park(call);
         if (e->parked != call || e->parked->next) /* a condition's wait gives the lock to others */
-            mp__server_retry(call->server, e);
+            mp__server_retry(server, e);
         return;
     }
     answer_call(call, r);
     free_call(call);
     if (e->parked)
-        mp__server_retry(call->server, e);
+        mp__server_retry(server, e);
 }
 
 /* ---- requests ---- */

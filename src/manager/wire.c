@@ -186,6 +186,26 @@ static int take_token(const mp_value *result, mp_value **ret_value)
     return *ret_value ? 0 : -ENOMEM;
 }
 
+/* A plain value, or a few of Python's types as values: the views of a dict, for one, come as list([...]). */
+static int take_result(const mp_value *result, mp_value **ret_value)
+{
+    static const char *const known[] = {"builtins.list", "builtins.tuple", "builtins.set",
+                                        "builtins.frozenset", "builtins.bytearray"};
+    const char *name;
+    const mp_value *args, *state;
+    if (!mp__described(result, &name, &args, &state)) {
+        *ret_value = mp_value_ref(result);
+        return 0;
+    }
+    for (size_t i = 0; i < MP__COUNT_OF(known); i++)
+        if (strcmp(name, known[i]) == 0 && mp_value_kind(args) == MP_KIND_TUPLE &&
+            mp_value_len(args) == 1) {
+            *ret_value = mp_value_ref(mp_value_item(args, 0));
+            return 0;
+        }
+    return mp__fail(MP_ETYPE, "the result is a %s, which is no value", name);
+}
+
 int mp__answer_take(mp_value *answer, mp_value **ret_value)
 {
     size_t size;
@@ -198,7 +218,7 @@ int mp__answer_take(mp_value *answer, mp_value **ret_value)
     const char *kind = mp_value_get_str(mp_value_item(answer, 0), &size);
     const mp_value *result = mp_value_item(answer, 1);
     if (strcmp(kind, "#RETURN") == 0)
-        *ret_value = mp_value_ref(result);
+        r = take_result(result, ret_value);
     else if (strcmp(kind, "#PROXY") == 0)
         r = take_token(result, ret_value);
     else if (strcmp(kind, "#ERROR") == 0)
