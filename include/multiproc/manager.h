@@ -123,7 +123,7 @@ MULTIPROC_API mp_proxy *mp_manager_proxy(mp_manager *manager, mp_value *token);
  * MP_EREMOTE: it raised an exception there, mp_error_detail() is "Name: text"; -ETIMEDOUT: no answer within
  * `timeout`: the call may have been done; this thread's later calls use another connection; -EPIPE: the
  * server is gone; MP_ETYPE for handles among the arguments.  Where a method returns another object, the
- * result is its token.
+ * result is its token, and mp_manager_proxy() has to be called with it once, or the object stays.
  * Every thread has a connection of its own to the server, and is there what a client is: a lock that a
  * thread has acquired is its own.
  */

@@ -13,7 +13,9 @@ typedef struct child_object {
 } child_object;
 #define CHILD(self) (((child_object *)(self))->process)
 
-static PyObject *forked; /* what the child that is about to be forked will run; borrowed */
+/* What the child that is about to be forked by this thread will run; borrowed.  The interpreter's lock may
+ * change hands before the fork. */
+static _Thread_local PyObject *forked;
 
 /* ---- hooks ---- */
 

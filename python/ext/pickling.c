@@ -561,6 +561,8 @@ int core_pickle(core_state *state, PyObject *dumps, PyObject *object, int apart,
 
 void core_pickled_release(core_state *state, core_pickled *p)
 {
+    PyObject *type, *error, *trace; /* of a send that has failed */
+    PyErr_Fetch(&type, &error, &trace);
     if (p->has_view)
         PyBuffer_Release(&p->view);
     if (p->kit)
@@ -568,6 +570,7 @@ void core_pickled_release(core_state *state, core_pickled *p)
     if (p->parts != p->few)
         PyMem_Free(p->parts);
     PyMem_Free(p->head);
+    PyErr_Restore(type, error, trace);
 }
 
 /* ---- back ---- */

@@ -55,6 +55,7 @@ class Job:
         self.size = 1  # of a message
         self.quick = False  # its tasks are short
         self.cancelled = False
+        self.suspects = {}  # task: how many workers died while they unpickled it
 
     def waiting(self):
         return len(self.again) + len(self.items) - self.at
@@ -517,6 +518,7 @@ class Engine:
             self.failures += exitcode != 0 and self.error is None
             self.check_failures(worker, exitcode, done)
         self.figures["died"] += not worker.leaving
+        self.suspect(worker, exitcode, done)
         for m in worker.messages:
             claimed = max(worker.desk.recall(m.number), m.done)
             claimed = min(claimed, len(m.items))
@@ -534,6 +536,22 @@ class Engine:
         if self.state == RUN or (self.state == CLOSE and self.cache):
             if self.error is None:
                 self.missing(done)
+
+    def suspect(self, worker, exitcode, done):
+        """The worker had taken a message and claimed no task of it: it died while it unpickled that, or was
+        killed just then.  The tasks are tried again, one by one; the second time it was the task."""
+        m = worker.messages[0] if worker.messages else None
+        taken = worker.next - 1 - worker.inbox.qsize()
+        if m is None or m.number > taken & 0xFFFFFFFF or worker.desk.look(m.number) > 0:
+            return
+        m.job.size = 1
+        if len(m.items) > 1:
+            return
+        task = m.tasks[0]
+        m.job.suspects[task] = m.job.suspects.get(task, 0) + 1
+        if m.job.suspects[task] > 1 + m.job.retries:
+            worker.messages.popleft()
+            self.lost(worker, m, 0, exitcode, done, "unpickled the arguments of")
 
     def missing(self, done):
         try:
@@ -554,15 +572,15 @@ class Engine:
                 done,
             )
 
-    def lost(self, worker, m, k, exitcode, done):
+    def lost(self, worker, m, k, exitcode, done, doing="ran"):
         """A task whose worker has died inside it."""
         tries = m.tries[k] if m.tries else 0
-        if worker.verdict is None and tries < m.job.retries and not m.job.cancelled:
+        if worker.verdict is None and doing == "ran" and tries < m.job.retries and not m.job.cancelled:
             m.job.again.appendleft((m.tasks[k], m.items[k], tries + 1))
             self.list_first(m.job)
             return
         error = worker.verdict or WorkerDiedError(
-            f"worker {worker.process.name} (pid {worker.process.pid}) {_how(exitcode)} while it ran "
+            f"worker {worker.process.name} (pid {worker.process.pid}) {_how(exitcode)} while it {doing} "
             f"{_describe(m.job, m.tasks[k], m.items[k])}",
             worker.process.pid,
             exitcode,

@@ -87,6 +87,7 @@ class Worker:
         self.max_memory = max_memory
         self.wrap = wrap
         self.done = 0
+        self.over = False
         self.looked = time.monotonic()
 
     def tell(self, what, obj=None, message=0, task=0):
@@ -101,9 +102,15 @@ class Worker:
         try:
             self.tell(RESULT if success else FAILURE, value, message, task)
         except Exception as error:
-            self.tell(FAILURE, pool.MaybeEncodingError(error, value), message, task)
+            shown = getattr(value, "exc", value) if type(value) is pool.ExceptionWithTraceback else value
+            self.tell(FAILURE, pool.MaybeEncodingError(error, shown), message, task)
 
     def is_over(self):
+        """Whether the worker has done enough, or has too much memory; once it has, it stays so."""
+        self.over = self.over or self.has_enough()
+        return self.over
+
+    def has_enough(self):
         if self.max_tasks is not None and self.done >= self.max_tasks:
             return True
         if self.max_memory is None or time.monotonic() - self.looked < 0.01:

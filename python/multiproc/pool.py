@@ -243,6 +243,7 @@ class Pool(_InheritedPool):
     """
 
     _engine = None
+    _state = INIT
 
     def __init__(self, processes=None, initializer=None, initargs=(), maxtasksperchild=None, context=None,
                  *, retries=0, timeout=None, max_memory=None, name=None):

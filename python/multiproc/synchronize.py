@@ -96,13 +96,18 @@ class Event:
 
     def __init__(self, *, ctx):
         self._event = _core.Event()
-        self._set_up()
 
-    def _set_up(self):
-        self.is_set = self._event.is_set
-        self.set = self._event.set
-        self.clear = self._event.clear
-        self.wait = self._event.wait
+    def is_set(self):
+        return self._event.is_set()
+
+    def set(self):
+        self._event.set()
+
+    def clear(self):
+        self._event.clear()
+
+    def wait(self, timeout=None):
+        return self._event.wait(timeout)
 
     def __getstate__(self):
         context.assert_spawning(self)
@@ -110,7 +115,6 @@ class Event:
 
     def __setstate__(self, handle):
         self._event = _core.Event(handle.take())
-        self._set_up()
 
     def __repr__(self):
         state = "set" if self.is_set() else "unset"

@@ -500,7 +500,7 @@ mp_proxy *mp_manager_proxy(mp_manager *manager, mp_value *token)
     size_t size;
     if (!token)
         return mp__null(mp_error_code());
-    bool fresh = mp_value_len(token) == 4; /* the result of a call */
+    bool fresh = mp_value_len(token) == 4; /* the result of a call, which brings a reference */
     if (mp_value_kind(token) != MP_KIND_TUPLE || (mp_value_len(token) != 3 && !fresh) ||
         mp_value_kind(mp_value_item(token, 0)) != MP_KIND_STR ||
         mp_value_kind(mp_value_item(token, 2)) != MP_KIND_STR) {
@@ -508,9 +508,13 @@ mp_proxy *mp_manager_proxy(mp_manager *manager, mp_value *token)
         return mp__null(mp__fail(MP_ETYPE, "a token is a tuple of type, address and id"));
     }
     const char *id = mp_value_get_str(mp_value_item(token, 2), &size);
-    mp_value *arg = mp_value_str(id), *nothing = NULL;
-    int r = call_refs(manager, "incref", mp_value_tuple(&arg, 1), &nothing);
-    mp_value_free(nothing);
+    mp_value *nothing = NULL;
+    int r = 0;
+    if (!fresh) {
+        mp_value *arg = mp_value_str(id);
+        r = call_refs(manager, "incref", mp_value_tuple(&arg, 1), &nothing);
+        mp_value_free(nothing);
+    }
     mp_proxy *p = r < 0 ? mp__null(r)
                         : new_proxy(manager, mp_value_get_str(mp_value_item(token, 0), &size), id);
     mp_value_free(token);

@@ -149,14 +149,13 @@ static int hold(mp__client *c, mp__entry *e)
     return 0;
 }
 
-static bool let_go(mp__client *c, const mp__entry *e)
+static void let_go(mp__client *c, const mp__entry *e)
 {
     for (size_t i = c->nrefs; i-- > 0;)
         if (strcmp(c->refs[i].id, e->id) == 0) {
             c->refs[i] = c->refs[--c->nrefs];
-            return true;
+            return;
         }
-    return false;
 }
 
 /* ---- calls ---- */
@@ -178,10 +177,6 @@ static void answer_proxy(mp__call *call)
     const char *type = call->result_type;
     mp__entry *e = args ? mp__entry_create(&inner, type) : NULL;
     mp_value_free(args);
-    if (e && c->native && hold(c, e) < 0) {
-        mp__entry_unref(server, e);
-        e = NULL;
-    }
     if (!e) {
         answer_error(server, c);
         return;
@@ -319,8 +314,8 @@ static mp_value *do_ref(mp__call *call, bool more)
             return NULL;
         e->refs++;
     } else {
-        if (call->client->native && !let_go(call->client, e))
-            return mp_manager_raise("ValueError", "this client does not hold the object");
+        if (call->client->native)
+            let_go(call->client, e); /* what came as the result of a call is nobody's */
         mp__entry_unref(call->server, e);
     }
     return mp_value_none();
