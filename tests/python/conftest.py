@@ -7,6 +7,7 @@ MULTIPROC_SITE is the folder that has the package.  MULTIPROC_TEST_LONG=1 makes 
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import gc
 import importlib
 import os
@@ -24,12 +25,13 @@ if os.environ.get("MULTIPROC_SITE") and os.environ["MULTIPROC_SITE"] not in sys.
 
 METHODS = ["fork", "spawn", "forkserver"]
 LONG = bool(os.environ.get("MULTIPROC_TEST_LONG"))
-PATIENCE = 60.0  # seconds that a test may take, unless it is marked with another figure
+PATIENCE = float(os.environ.get("MULTIPROC_TEST_PATIENCE", 60))  # seconds that a test may take, unless it is marked with another figure
 LEFTOVERS = 10.0  # seconds in which what a test used must have gone
 
 # Every process of the tests writes its stacks to this file when the watchdog asks for them.
 _stderr_fd = 2  # a copy of the true one, once pytest is configured
 _stacks_fd, _stacks_path = tempfile.mkstemp(prefix="stacks-")
+fcntl.fcntl(_stacks_fd, fcntl.F_SETFL, os.O_APPEND)
 os.environ["MULTIPROC_TEST_STACKS"] = _stacks_path
 faulthandler.register(signal.SIGUSR1, file=_stacks_fd, all_threads=True)
 
@@ -135,7 +137,6 @@ def descendants() -> set[int]:
 def stacks() -> str:
     """The stacks of this process and of those that descend from it."""
     os.ftruncate(_stacks_fd, 0)
-    os.lseek(_stacks_fd, 0, os.SEEK_SET)
     for pid in [os.getpid(), *sorted(descendants())]:
         os.write(_stacks_fd, f"\n== {pid}: {command(pid)}\n".encode())
         try:
@@ -147,7 +148,8 @@ def stacks() -> str:
         except OSError:
             continue
     with open(_stacks_path, encoding="utf-8", errors="replace") as file:
-        return file.read()[-20000:]
+        lines = [line for line in file if "/_pytest/" not in line and "/pluggy/" not in line]
+    return "".join(lines)[-20000:]
 
 
 class Watchdog:
@@ -239,16 +241,23 @@ class Leftovers:
         ]
 
     def check(self, failed: bool) -> None:
-        if self.more():
+        found = set(self.more())
+        if found:
             gc.collect()
+
+        def gone() -> bool:
+            """What comes and goes meanwhile belongs to other programs."""
+            found.intersection_update(self.more())
+            return not found
+
         if not failed:
-            until(lambda: not self.more(), LEFTOVERS)
-        found = self.more()
+            until(gone, LEFTOVERS)
         for pid in self.processes():
             kill(pid)
-        if found and not failed:
+        if found:
             until(lambda: not self.processes(), 1.0)
-            pytest.fail("left behind: " + ", ".join(found))
+            if not failed:
+                pytest.fail("left behind: " + ", ".join(sorted(found)))
 
 
 class watched:

@@ -151,19 +151,14 @@ def echo_queue(source, sink):
 
 
 def echo_connection(conn):
-    while True:
-        try:
-            conn.send(conn.recv())
-        except EOFError:
-            return
+    """Gives back what comes, until "stop"."""
+    while (obj := conn.recv()) != "stop":
+        conn.send(obj)
 
 
 def echo_bytes(conn):
-    while True:
-        try:
-            conn.send_bytes(conn.recv_bytes())
-        except EOFError:
-            return
+    while (data := conn.recv_bytes()) != b"stop":
+        conn.send_bytes(data)
 
 
 def put_all(queue, objs):
@@ -269,10 +264,10 @@ def release_it(lock):
     lock.release()
 
 
-def try_to(method, conn, *args):
+def try_to(obj, method, conn, *args):
     """Calls a method and tells the result, or the exception's name."""
     try:
-        conn.send(method(*args))
+        conn.send(getattr(obj, method)(*args))
     except Exception as error:
         conn.send(type(error).__name__)
 
