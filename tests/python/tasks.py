@@ -263,3 +263,15 @@ def hold_and_die(lock, conn):
     lock.acquire()
     conn.send("held")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+_counter = Counter()
+
+
+def the_counter():
+    """The one object of a server that all its clients share."""
+    return _counter
+
+
+def die_or_fail(x):
+    return x * x if isinstance(x, int) else fail(x)
