@@ -200,7 +200,7 @@ def command(pid: int) -> str:
 
 
 def memory_names() -> set[str]:
-    return set(os.listdir("/dev/shm"))
+    return {name for name in os.listdir("/dev/shm") if not name.startswith("joblib_")}
 
 
 def foreign(name: str) -> bool:

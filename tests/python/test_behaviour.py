@@ -14,6 +14,7 @@ import threading
 import time
 
 import pytest
+import subclasses
 import targets
 from conftest import Kind, join
 from targets import WAIT
@@ -192,10 +193,8 @@ def test_the_parent_seen_from_the_child(mp: Kind) -> None:
 
 
 def test_a_subclass(mp: Kind) -> None:
-    from subclasses import make_talker
-
     receiver, sender = mp.ctx.Pipe(False)
-    p = make_talker(mp.name, mp.method)(sender, "hello")
+    p = subclasses.make(mp.name, mp.method)(sender, "hello")
     p.start()
     assert receiver.recv() == ("hello", p.name, p.pid)
     join(p)
