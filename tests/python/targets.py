@@ -146,13 +146,13 @@ class Unpicklable:
 
 def echo_queue(source, sink):
     """Gives back what comes, until None."""
-    for obj in iter(source.get, None):
+    while (obj := source.get()) is not None:
         sink.put(obj)
 
 
 def echo_connection(conn):
     """Gives back what comes, until "stop"."""
-    while (obj := conn.recv()) != "stop":
+    while not isinstance(obj := conn.recv(), str) or obj != "stop":
         conn.send(obj)
 
 

@@ -207,9 +207,10 @@ def hang_or_square(x):
 
 
 def eat(size):
-    """Uses so many bytes of memory."""
+    """Uses so many bytes of memory, for long enough that somebody looks."""
     data = bytearray(size)
     data[::4096] = b"x" * len(data[::4096])
+    time.sleep(0.03)
     return os.getpid()
 
 

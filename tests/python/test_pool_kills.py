@@ -206,7 +206,7 @@ def test_poisoned_arguments(ours: Kind, how: str) -> None:
         bad = pool.apply_async(tasks.identity, (tasks.Poison(how),))
         good = [pool.apply_async(tasks.square, (x,)) for x in range(20)]
         with pytest.raises((ValueError, SystemExit, ours.package.WorkerDiedError)):
-            bad.get(WAIT)
+            bad.get(WAIT / 3)
         assert [result.get(WAIT) for result in good] == [x * x for x in range(20)]
         finish(pool)
 
