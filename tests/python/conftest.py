@@ -25,7 +25,8 @@ if os.environ.get("MULTIPROC_SITE") and os.environ["MULTIPROC_SITE"] not in sys.
 
 METHODS = ["fork", "spawn", "forkserver"]
 LONG = bool(os.environ.get("MULTIPROC_TEST_LONG"))
-PATIENCE = float(os.environ.get("MULTIPROC_TEST_PATIENCE", 60))  # seconds that a test may take, unless it is marked with another figure
+# Seconds that a test may take, unless it is marked with another figure.
+PATIENCE = float(os.environ.get("MULTIPROC_TEST_PATIENCE", 60))
 LEFTOVERS = 10.0  # seconds in which what a test used must have gone
 
 # Every process of the tests writes its stacks to this file when the watchdog asks for them.

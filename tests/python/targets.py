@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 
 WAIT = 30.0
 
@@ -25,11 +24,6 @@ if "MULTIPROC_TEST_STACKS" in os.environ:
         faulthandler.register(signal.SIGUSR1, file=_stacks, all_threads=True)
     except OSError:
         pass
-
-
-def package_of(obj):
-    """The package that an object of a test belongs to: the standard library's or ours."""
-    return importlib.import_module(type(obj).__module__.partition(".")[0])
 
 
 # ---- processes ------------------------------------------------------------------------------------

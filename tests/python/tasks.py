@@ -16,10 +16,6 @@ from targets import WAIT
 shared = {}  # in a worker: what its initializer was given
 
 
-def keep(**things):
-    shared.update(things)
-
-
 def initialize(things):
     shared.update(things)
 
@@ -216,10 +212,6 @@ def eat(size):
 
 def add_arrays(a):
     return a + 1
-
-
-def is_writable(a):
-    return bool(a.flags.writeable), int(a.sum())
 
 
 # ---- managers -------------------------------------------------------------------------------------
