@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import resource
 import signal
@@ -151,10 +152,8 @@ def die(how, at=None):
         os._exit(3)
     if how == "SystemExit":
         sys.exit(4)
+    faulthandler.disable()  # a death on purpose needs no report
     if how == "segfault":
-        import faulthandler
-
-        faulthandler.disable()
         ctypes.string_at(0)
     if how == "abort":
         os.abort()

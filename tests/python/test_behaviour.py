@@ -224,26 +224,29 @@ def test_what_cannot_be_pickled_cannot_be_started(mp: Kind) -> None:
 
 
 def test_many_processes_by_many_threads(mp: Kind) -> None:
-    """Each thread starts some and another one joins them."""
+    """Each thread starts some, all at once, and each process runs what it was given."""
     started: list = []
     errors: list = []
+    together = threading.Barrier(4)
 
-    def start() -> None:
+    def start(number: int) -> None:
         try:
-            for _ in range(3):
-                started.append(mp.start(targets.end, "exit 7"))
+            together.wait(WAIT)
+            for _ in range(4):
+                started.append((number, mp.start(os._exit, number)))
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=start) for _ in range(3)]
+    threads = [threading.Thread(target=start, args=(10 + n,)) for n in range(4)]
     for t in threads:
         t.start()
     for t in threads:
         t.join(WAIT)
-    for p in started:
+    for _, p in started:
         p.join(WAIT)
-    assert errors == [] and [p.exitcode for p in started] == [7] * 9
-    assert len({p.pid for p in started}) == 9
+    assert errors == []
+    assert [p.exitcode for _, p in started] == [number for number, _ in started]
+    assert len({p.pid for _, p in started}) == 16
 
 
 def test_start_methods(mp: Kind) -> None:
