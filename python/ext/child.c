@@ -229,13 +229,14 @@ static mp_value *arguments(PyObject *pickle, PyObject *handles, core_state *stat
 
 static PyObject *new (PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"method", "name", "daemon", "run", "pickle", "handles", NULL};
+    static char *names[] = {"method", "name", "daemon", "run", "pickle", "handles", "ends", NULL};
     const char *method, *name;
-    int daemon;
+    int daemon, ends = 0; /* it ends with its parent, also when it is no daemon */
     PyObject *callable, *pickle, *handles;
     core_state *state = core_get_state(type);
-    if (!state || !PyArg_ParseTupleAndKeywords(args, kwargs, "sspOOO!", names, &method, &name,
-                                               &daemon, &callable, &pickle, &PyList_Type, &handles))
+    if (!state ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "sspOOO!|p", names, &method, &name, &daemon,
+                                     &callable, &pickle, &PyList_Type, &handles, &ends))
         return NULL;
     if (pickle != Py_None && !PyBytes_Check(pickle)) {
         PyErr_SetString(PyExc_TypeError, "pickle must be bytes or None");
@@ -248,7 +249,7 @@ static PyObject *new (PyTypeObject *type, PyObject *args, PyObject *kwargs)
     options.context = mp_get_context(method);
     options.name = name;
     options.daemon = daemon;
-    options.orphan = daemon ? MP_ORPHAN_TERM : MP_ORPHAN_STAY;
+    options.orphan = daemon || ends ? MP_ORPHAN_TERM : MP_ORPHAN_STAY;
     self->process = mp_process_new("python", arguments(pickle, handles, state), &options);
     if (!self->process) {
         int r = mp_error_code();

@@ -71,8 +71,10 @@ class Popen:
         return Handle(len(self.handles) - 1)
 
     def _start(self, process_obj, run, data):
+        target = getattr(process_obj, "_target", None)
+        serves = getattr(target, "__name__", None) == "_run_server"  # a manager's, who is nothing without it
         self._child = _core.Child(
-            self.method, process_obj.name, bool(process_obj.daemon), run, data, self.handles
+            self.method, process_obj.name, bool(process_obj.daemon), run, data, self.handles, serves
         )
         self.pid = self._child.pid()
         self.sentinel = self._child.sentinel()

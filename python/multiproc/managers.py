@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Managers: the interpreter's, on the connections of this package; a client that hangs up, killed or not,
+gives back the locks that it held."""
+
+from . import _stdlib
+
+_stdlib.inherit(globals())
+
+_held = threading.local()  # of a thread that serves a client: the locks that the client holds
+
+
+class _ManagedLock:
+    """A lock that knows in which thread of the server, and so for which client, it was taken."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._list = None
+
+    def acquire(self, blocking=True, timeout=None):
+        got = self._lock.acquire(blocking, -1 if timeout is None or not blocking else max(timeout, 0))
+        if got:
+            self._list = _held.__dict__.setdefault("locks", [])
+            self._list.append(self)
+        return got
+
+    def release(self):
+        holder = self._list
+        self._lock.release()
+        if holder is not None and self in holder:
+            holder.remove(self)
+
+    def locked(self):
+        return self._lock.locked()
+
+    def __repr__(self):
+        return repr(self._lock).replace("_thread.lock", "managed lock")
+
+
+def _give_back(server):
+    """The client of this thread has hung up."""
+    for lock in list(_held.__dict__.get("locks", ())):
+        lock.release()
+    for entry in list(server.id_to_obj.values()):
+        owned = getattr(entry[0], "_is_owned", None)
+        try:
+            while owned is not None and owned():
+                entry[0].release()
+        except Exception:  # no lock of threading's: it may have another meaning
+            pass
+
+
+class Server(Server):
+    """The server of a manager."""
+
+    def serve_client(self, conn):
+        try:
+            super().serve_client(conn)
+        finally:
+            _give_back(self)
+
+
+BaseManager._Server = Server
+SyncManager.register("Lock", _ManagedLock, AcquirerProxy)
