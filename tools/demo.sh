@@ -12,11 +12,13 @@ export MULTIPROC_EXAMPLE_SECONDS
 status=0
 for program in hello hello_info square_and_cube workers do_stuff do_stuff_many daemon_child \
     global_number global_inherited start_methods pipe_hello queue_hello queue_context \
-    queue_workers joinable_jobs barrier_rounds pool_square pool_checksums pool_imap \
+    queue_workers joinable_jobs barrier_rounds pool_square pool_checksums pool_imap remote_jobs \
     plain_functions host_hooks cxx_hello; do
     path=$1/examples/c/$program
     if [ ! -x "$path" ]; then
-        [ "$program" = cxx_hello ] && continue # built where there is a C++ compiler
+        case $program in # built where there is a C++ compiler, or libcrypto
+        cxx_hello | remote_jobs) continue ;;
+        esac
         echo "$program: not built" >&2
         status=1
         continue
@@ -29,4 +31,9 @@ for program in hello hello_info square_and_cube workers do_stuff do_stuff_many d
         }
     done
 done
+printf '\n== remote_jobs between two hosts\n'
+"$(dirname "$0")/demo_hosts.sh" "$1" || {
+    echo "remote_jobs between two hosts: exit status $?" >&2
+    status=1
+}
 exit $status

@@ -104,7 +104,9 @@ MULTIPROC_API mp_manager *mp_manager_ref(mp_manager *manager);
 MULTIPROC_API void mp_manager_free(mp_manager *manager);
 
 /**
- * A new object of a type in the server, made with a tuple of arguments (taken over; NULL: none).  NULL with
+ * A new object of a type in the server, made with a tuple of arguments (taken over; NULL: none).  With
+ * "type:name" ("Queue:jobs") it is the object of that name, which is made when there is none, so that programs
+ * that know nothing of each other find it; for servers in C.  NULL with
  * MP_EREMOTE: the server refused, mp_error_detail() has the exception's name and text; EPIPE, EPROTO:
  * the server is gone.
  */

@@ -78,6 +78,7 @@ typedef struct mp__builtin {
 
 struct mp__object_entry {
     char id[20];
+    char name[64];              /* "type:name", or empty */
     const mp__builtin *builtin; /* or */
     const mp_manager_type *type;
     void *object;

@@ -175,7 +175,7 @@ mp__entry *mp__entry_find(mp__server *server, const char *id)
     return e;
 }
 
-mp__entry *mp__entry_create(mp__call *call, const char *type)
+static mp__entry *create_entry(mp__call *call, const char *type)
 {
     mp__server *server = call->server;
     const mp__builtin *builtin = find_builtin(type);
@@ -202,6 +202,39 @@ mp__entry *mp__entry_create(mp__call *call, const char *type)
     e->next = *bucket;
     *bucket = e;
     server->objects++;
+    return e;
+}
+
+/* The object that was made under a name, with one more reference. */
+static mp__entry *find_named(mp__server *server, const char *name)
+{
+    for (size_t i = 0; i < MP__COUNT_OF(server->buckets); i++)
+        for (mp__entry *e = server->buckets[i]; e; e = e->next)
+            if (strcmp(e->name, name) == 0) {
+                e->refs++;
+                return e;
+            }
+    return NULL;
+}
+
+mp__entry *mp__entry_create(mp__call *call, const char *type)
+{
+    char plain[64];
+    const char *colon = strchr(type, ':');
+    if (!colon)
+        return create_entry(call, type);
+    if (strlen(type) >= sizeof plain) {
+        mp__raise("ValueError", "a type and a name have at most %zu bytes", sizeof plain - 1);
+        return NULL;
+    }
+    mp__entry *e = find_named(call->server, type);
+    if (e)
+        return e;
+    memcpy(plain, type, (size_t)(colon - type));
+    plain[colon - type] = 0;
+    e = create_entry(call, plain);
+    if (e)
+        memcpy(e->name, type, strlen(type) + 1);
     return e;
 }
 
