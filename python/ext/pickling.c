@@ -403,6 +403,19 @@ static PyObject *reducers_of(core_state *state)
     return all;
 }
 
+/* It could not be pickled: the package adds to the exception which part of it. */
+static void explain(core_state *state, PyObject *object)
+{
+    PyObject *type, *error, *trace;
+    PyErr_Fetch(&type, &error, &trace);
+    PyErr_NormalizeException(&type, &error, &trace);
+    PyObject *hook = state->reduction ? PyDict_GetItemString(state->reduction, "_explain") : NULL;
+    PyObject *done = hook && error ? PyObject_CallFunctionObjArgs(hook, error, object, NULL) : NULL;
+    Py_XDECREF(done);
+    PyErr_Clear(); /* of the search */
+    PyErr_Restore(type, error, trace);
+}
+
 static core_kit *dump(core_state *state, PyObject *object, int apart)
 {
     core_kit *kit = state->kits[apart];
@@ -414,6 +427,7 @@ static core_kit *dump(core_state *state, PyObject *object, int apart)
     if (reducers && PyObject_SetAttr(kit->pickler, state->dispatch_table, reducers) == 0)
         done = PyObject_CallMethodOneArg(kit->pickler, state->dump, object);
     if (!done) {
+        explain(state, object);
         core_kit_free(kit);
         return NULL;
     }

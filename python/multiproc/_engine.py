@@ -187,7 +187,6 @@ class Engine:
     def start_worker(self):
         number = next(self.numbers)
         inbox, desk = self.ctx.SimpleQueue(), wire.Desk()
-        inbox._dumps = None
         process = self.make_process(
             self.ctx, target=wire.work, args=(number, inbox, self.news, desk, *self.worker_args)
         )

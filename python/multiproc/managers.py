@@ -61,3 +61,39 @@ class Server(Server):
 
 BaseManager._Server = Server
 SyncManager.register("Lock", _ManagedLock, AcquirerProxy)
+
+if not hasattr(SyncManager, "set"):
+    _BaseSetProxy = MakeProxyType(
+        "_BaseSetProxy",
+        (
+            "__and__", "__contains__", "__iand__", "__ior__", "__isub__", "__iter__", "__ixor__", "__len__",
+            "__or__", "__rand__", "__ror__", "__rsub__", "__rxor__", "__sub__", "__xor__", "__ge__", "__gt__",
+            "__le__", "__lt__", "add", "clear", "copy", "difference", "difference_update", "discard",
+            "intersection", "intersection_update", "isdisjoint", "issubset", "issuperset", "pop", "remove",
+            "symmetric_difference", "symmetric_difference_update", "union", "update",
+        ),
+    )
+
+    class SetProxy(_BaseSetProxy):
+        """A set that a manager holds, as newer versions of Python have it."""
+
+        _method_to_typeid_ = {"__iter__": "Iterator"}
+
+        def __ior__(self, value):
+            self._callmethod("__ior__", (value,))
+            return self
+
+        def __iand__(self, value):
+            self._callmethod("__iand__", (value,))
+            return self
+
+        def __ixor__(self, value):
+            self._callmethod("__ixor__", (value,))
+            return self
+
+        def __isub__(self, value):
+            self._callmethod("__isub__", (value,))
+            return self
+
+    _BaseSetProxy._method_to_typeid_ = {"__iter__": "Iterator"}
+    SyncManager.register("set", set, SetProxy)

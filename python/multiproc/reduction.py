@@ -21,3 +21,10 @@ def _sockets_are_there():
     import socket
 
     register(socket.socket, _reduce_socket)
+
+
+def _explain(error, thing):
+    """Called when a thing could not be pickled: the exception shall name the part that is to blame."""
+    from ._explain import explain
+
+    explain(error, thing, ForkingPickler.dumps)
