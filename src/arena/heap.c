@@ -9,7 +9,7 @@
 
 #define CLASSES 10 /* 64 bytes to 32 KiB */
 #define WARM_MOST (UINT64_C(128) << 20)
-#define WARM_RUN 1024u /* units; a longer free run gives its pages back at once */
+#define WARM_RUN 2048u /* units; a longer free run gives its pages back at once */
 
 typedef enum run_kind { RUN_NONE = 0, RUN_FREE = 1, RUN_BIG = 2, RUN_SLAB = 3 } run_kind;
 
