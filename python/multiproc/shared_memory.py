@@ -2,28 +2,25 @@
 """Shared memory with a name: the interpreter's, but that whoever attaches to a block never takes its name
 away, unless it asks for that by track=True."""
 
-from . import _stdlib
+import threading
+
+from . import _stdlib, resource_tracker
 
 _stdlib.inherit(globals())
 
 
-class _Tracker:
-    """The tracker of names, which is told of those that this process has made only."""
-
-    def __init__(self, tracker):
-        self._tracker = tracker
-        self.silent = False
-
-    def register(self, name, kind):
-        if not self.silent:
-            self._tracker.register(name, kind)
-
-    def __getattr__(self, name):
-        return getattr(self._tracker, name)
-
-
-resource_tracker = _Tracker(resource_tracker)
 _InheritedSharedMemory = SharedMemory
+_register = resource_tracker.register
+_asked = threading.local()  # of a thread that attaches: silent
+
+
+def _register_own(name, kind):
+    """Tells the tracker of the names that this process has made only."""
+    if not getattr(_asked, "silent", False):
+        _register(name, kind)
+
+
+resource_tracker.register = _register_own
 
 
 class SharedMemory(_InheritedSharedMemory):
@@ -34,16 +31,17 @@ class SharedMemory(_InheritedSharedMemory):
     """
 
     def __init__(self, name=None, create=False, size=0, *, track=None):
-        resource_tracker.silent = not create if track is None else not track
+        tracked = create if track is None else bool(track)
+        _asked.silent = not tracked
         try:
             super().__init__(name, create, size)
         finally:
-            tracked, resource_tracker.silent = not resource_tracker.silent, False
+            _asked.silent = False
         self._tracked = self._track = tracked
 
     def unlink(self):
         """Takes the name away."""
         if not self._tracked:  # its maker's tracker may know it or not: let it know, and then forget
-            resource_tracker.register(self._name, "shared_memory")
+            _register(self._name, "shared_memory")
             self._track = True
         super().unlink()
