@@ -114,6 +114,10 @@ int core_pickle(core_state *state, PyObject *dumps, PyObject *object, int apart,
 void core_pickled_release(core_state *state, core_pickled *p);
 void core_kit_free(struct core_kit *kit);
 
+/* small.c: the size of the pickle, 0: not here; NULL, perhaps with an exception: it is for the unpickler. */
+size_t core_small_put(char *room, size_t size, PyObject *object);
+PyObject *core_small_take(const void *data, size_t size);
+
 PyObject *core_unpickle(core_state *state, const void *data, size_t size);
 /* The same for bytes in a buffer of the library, which it takes over. */
 PyObject *core_unpickle_buffer(core_state *state, mp_buffer *buffer);
@@ -148,6 +152,9 @@ PyObject *core_value_wrap(core_state *state, mp_value *value); /* takes it over 
 PyObject *core_descriptor(PyObject *module, PyObject *args);
 PyObject *core_parent_sentinel(PyObject *module, PyObject *unused);
 PyObject *core_child_main(PyObject *module, PyObject *args);
+/* NULL without an exception: it is no lock of ours. */
+PyObject *core_semlock_acquire(PyObject *lock);
+PyObject *core_semlock_release(PyObject *lock);
 PyObject *core_count_fork(PyObject *module, PyObject *unused); /* semlock.c */
 PyObject *core_set_preload(PyObject *module, PyObject *args);
 int core_set_host(PyObject *module);

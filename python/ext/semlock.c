@@ -259,98 +259,24 @@ static PyObject *export_value(PyObject *self, PyTypeObject *cls, PyObject *const
     return core_value_wrap(core_get_state(cls), value);
 }
 
-/* ---- an attribute of something that is guarded by a lock ---- */
-
-typedef struct synced {
-    PyObject_HEAD PyObject *name, *lock_name, *object_name;
-} synced;
-
-static PyObject *synced_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    PyObject *name;
-    (void)kwargs;
-    if (!PyArg_ParseTuple(args, "U", &name))
-        return NULL;
-    synced *self = (synced *)type->tp_alloc(type, 0);
-    if (!self)
-        return NULL;
-    self->name = Py_NewRef(name);
-    self->lock_name = PyUnicode_InternFromString("_lock");
-    self->object_name = PyUnicode_InternFromString("_obj");
-    return (PyObject *)self;
-}
-
-static void synced_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    Py_XDECREF(((synced *)self)->name);
-    Py_XDECREF(((synced *)self)->lock_name);
-    Py_XDECREF(((synced *)self)->object_name);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-/* Calls a lock's method; directly when the lock is one of ours, whatever its class. */
-static PyObject *with_lock(PyObject *lock, int take)
+/* For attributes under a lock: NULL without an exception when it is no lock of ours. */
+static int is_ours(PyObject *lock)
 {
     PyTypeObject *type = Py_TYPE(lock);
     while (type && type->tp_dealloc != dealloc)
         type = type->tp_base;
-    if (!type)
-        return PyObject_CallMethod(lock, take ? "acquire" : "release", NULL);
-    return take ? acquire(lock, NULL, 0, NULL) : release(lock, NULL);
+    return type != NULL;
 }
 
-/* Gets or sets (value) the attribute with the lock held. */
-static PyObject *guarded(PyObject *self, PyObject *owner, PyObject *value)
+PyObject *core_semlock_acquire(PyObject *lock)
 {
-    synced *s = (synced *)self;
-    PyObject *lock = PyObject_GetAttr(owner, s->lock_name), *result = NULL;
-    PyObject *object = lock ? PyObject_GetAttr(owner, s->object_name) : NULL;
-    PyObject *taken = object ? with_lock(lock, 1) : NULL;
-    if (taken) {
-        if (!value)
-            result = PyObject_GetAttr(object, s->name);
-        else if (PyObject_SetAttr(object, s->name, value) == 0)
-            result = Py_NewRef(Py_None);
-        PyObject *type, *error, *trace, *given;
-        PyErr_Fetch(&type, &error, &trace);
-        given = with_lock(lock, 0);
-        if (given)
-            PyErr_Restore(type, error, trace);
-        else
-            Py_CLEAR(result);
-        Py_XDECREF(given);
-    }
-    Py_XDECREF(taken);
-    Py_XDECREF(object);
-    Py_XDECREF(lock);
-    return result;
+    return is_ours(lock) ? acquire(lock, NULL, 0, NULL) : NULL;
 }
 
-static PyObject *synced_get(PyObject *self, PyObject *owner, PyObject *type)
+PyObject *core_semlock_release(PyObject *lock)
 {
-    (void)type;
-    return owner && owner != Py_None ? guarded(self, owner, NULL) : Py_NewRef(self);
+    return is_ours(lock) ? release(lock, NULL) : NULL;
 }
-
-static int synced_set(PyObject *self, PyObject *owner, PyObject *value)
-{
-    if (!value)
-        return PyErr_SetString(PyExc_AttributeError, "it cannot be deleted"), -1;
-    PyObject *done = guarded(self, owner, value);
-    Py_XDECREF(done);
-    return done ? 0 : -1;
-}
-
-static PyType_Slot synced_slots[] = {{Py_tp_new, synced_new},
-                                     {Py_tp_dealloc, synced_dealloc},
-                                     {Py_tp_descr_get, synced_get},
-                                     {Py_tp_descr_set, synced_set},
-                                     {Py_tp_doc, "An attribute of _obj, under _lock."},
-                                     {0, NULL}};
-PyType_Spec core_synced_spec = {"multiproc._core.Synced", sizeof(synced), 0, Py_TPFLAGS_DEFAULT,
-                                synced_slots};
 
 static PyMethodDef methods[] = {
     {"_make", CORE_FUNCTION(make_it), METH_VARARGS | METH_KEYWORDS,
