@@ -5,11 +5,11 @@ Each worker has a queue of its own, and all have one for their news.  Tasks trav
 more when they are short; a worker has one message to work at and one to go on with.  What it has not claimed
 is recalled for others that are idle, so a long task holds nobody up but itself.
 
-All news is heard by one thread, in the order in which it was sent; another one watches for deaths and only
-adds the news of each behind what the dead worker had sent.  So when a worker's death is heard, all that it
-has told is known, its desk says what it had claimed, and the difference is the one task that it died in.
-
-The lock guards all state.  Results are handed to their jobs without it, because that runs callbacks.
+One thread has all the state: it hears the workers' news in the order in which they were sent, and what other
+threads ask for (post).  So there are no locks, and a signal handler that raises, which runs in the main
+thread only, cannot leave anything half done.  A second thread watches for deaths, and adds the news of each
+behind what the dead worker had sent.  So when a worker's death is heard, all that it has told is known, its
+desk says what it had claimed, and the difference is the one task that it died in.
 """
 
 import collections
@@ -44,18 +44,19 @@ class Job:
         self.func = func
         self.items = items  # a list, from which `at` are sent; more may be added at the end
         self.at = 0
+        self.base = 0  # the number of the first item
         self.again = collections.deque()  # (task, item, tries) that come before those
         self.retries = retries
         self.timeout = timeout
         self.soft_timeout = soft_timeout
-        self.timed = int(timeout is not None or soft_timeout is not None)
-        self.base = 0  # the number of the first item
         self.listed = False  # among the engine's jobs
         self.low = None  # an event: something was sent since it was cleared
         self.size = 1  # of a message
         self.quick = False  # its tasks are short
-        self.cancelled = False
         self.suspects = {}  # task: how many workers died while they unpickled it
+
+    def timed(self):
+        return self.timeout is not None or self.soft_timeout is not None
 
     def waiting(self):
         return len(self.again) + len(self.items) - self.at
@@ -65,28 +66,31 @@ class Job:
         if self.again:
             taken = [self.again.popleft() for _ in range(min(n, len(self.again)))]
             return [t[0] for t in taken], [t[1] for t in taken], [t[2] for t in taken]
-        first, self.at = self.at, min(self.at + n, len(self.items))
-        items = self.items[first : self.at]
-        if self.at > 1024:  # what is sent is not kept
-            del self.items[: self.at]
-            self.base += self.at
-            numbers = range(self.base - self.at + first, self.base)
+        first, end = self.at, min(self.at + n, len(self.items))
+        items, numbers = self.items[first:end], range(self.base + first, self.base + end)
+        self.at = end
+        if end > 1024:  # what is sent is not kept
+            del self.items[:end]
+            self.base += end
             self.at = 0
-        else:
-            numbers = range(self.base + first, self.base + self.at)
         return numbers, items, None
 
 
 class _Calls:
     """The results of single calls, which share a job: so they share messages, and what is known of them."""
 
-    _job = None
-
     def __init__(self):
         self.results = {}
 
     def _set(self, task, obj):
         self.results.pop(task)._set(0, obj)
+
+    def _fail(self, error):
+        while self.results:
+            self.results.popitem()[1]._fail(error)
+
+    def _is_done(self):
+        return not self.results
 
 
 class _Message:
@@ -104,6 +108,9 @@ class _Message:
         self.limit = len(items)  # so many will
         self.sent = time.monotonic()
 
+    def tries_of(self, k):
+        return self.tries[k] if self.tries else 0
+
 
 class _Worker:
     """A worker, as the pool sees it."""
@@ -117,14 +124,13 @@ class _Worker:
         self.next = 1  # the number of the next message
         self.ready = False
         self.leaving = False
-        self.dead = False
         self.tasks = 0
         self.since = None  # (message, claimed, when): the task that runs, as far as it was looked at
         self.verdict = None  # why it was killed by the pool: the error of its task
 
     def has_room(self, depth):
         m = self.messages
-        return not (self.leaving or self.dead or self.verdict) and len(m) < depth and (
+        return not (self.leaving or self.verdict) and len(m) < depth and (
             not m or self.next - m[0].number < 4  # places on the desk
         )
 
@@ -136,30 +142,24 @@ class Engine:
         self.processes = processes
         self.worker_args = (initializer, initargs, options["maxtasksperchild"], options["max_memory"], wrap)
         self.name = options["name"]
-        self.options = options
         self.state = RUN
-        self.lock = threading.RLock()
-        self.starting = threading.Lock()
         self.news = ctx.SimpleQueue()
+        self.inputs = collections.deque()  # what other threads ask for
+        self.sleeping = False  # the thread that hears: a knock wakes it
         self.workers = {}
         self.pool = []  # the processes, in the order of their start
+        self.cache = {}  # job number -> result, as the interpreter's pools have it
         self.jobs = collections.deque()  # that have tasks to send
-        self.full = False  # there are such, and no worker has room
-        self.later = collections.deque()  # results that are known without a worker
-        self.cache = {}  # job number -> result, as long as it is not done
+        self.open = set()  # that are not done
+        self.full = False  # there are tasks to send, and no worker has room
+        self.done = collections.deque()  # results that are to be handed to their jobs
+        self.calls = Job(_Calls(), wire.CALLS, None, [], **limits)
         self.numbers = itertools.count(1)
         self.failures = 0  # workers in a row that died before they were ready
         self.error = None  # why it is broken
-        self.timed = int(limits["timeout"] is not None)  # jobs with time limits
         self.figures = dict.fromkeys(("tasks", "failed", "died"), 0)
         self.wake_in, self.wake_out = os.pipe()
         self.over = threading.Event()
-        self.calls = Job(_Calls(), wire.CALLS, None, [], **limits)
-        self.called = itertools.count()
-        self.turn = threading.Lock()  # of whoever hears
-        self.rest = threading.Condition(threading.Lock())  # of the thread that hears when nobody else does
-        self.poked = False
-        self.leaders = 0  # threads that hear for themselves
 
     # ---- life ----
 
@@ -172,17 +172,11 @@ class Engine:
 
     def repopulate(self):
         """Starts as many workers as are missing."""
-        with self.starting:
-            started = False
-            while self.state != TERMINATE:
-                with self.lock:
-                    there = sum(not (w.dead or w.leaving) for w in self.workers.values())
-                if there >= self.processes:
-                    break
-                self.start_worker()
-                started = True
-            if started:
-                self.wake()
+        while self.state != TERMINATE and self.error is None:
+            if sum(not w.leaving for w in self.workers.values()) >= self.processes:
+                break
+            self.start_worker()
+        self.wake()
 
     def start_worker(self):
         number = next(self.numbers)
@@ -196,42 +190,28 @@ class Engine:
         process.daemon = True
         process.start()
         util.debug("added worker")
-        with self.lock:
-            self.workers[number] = _Worker(number, process, inbox, desk)
-            self.pool.append(process)
-            self.send_all()
+        self.workers[number] = _Worker(number, process, inbox, desk)
+        self.pool.append(process)
 
     def wake(self):
+        """The thread that watches for deaths looks again."""
         try:
             os.write(self.wake_out, b"x")
         except OSError:
             pass
 
-    def look(self):
-        """Lets whoever hears look at the state again."""
+    def knock(self):
+        """The thread that hears looks again."""
         _core.put_result(self.news, 0, 0, 0, wire.LOOK, None)
-        self.poke()
-
-    def poke(self):
-        with self.rest:
-            self.poked = True
-            self.rest.notify()
-
-    def close(self):
-        with self.lock:
-            if self.state == RUN:
-                self.state = CLOSE
-        self.look()
 
     def terminate(self):
-        with self.lock:
-            self.state = TERMINATE
-            self.jobs.clear()
-            processes = [w.process for w in self.workers.values() if not w.dead]
+        """Ends the workers at once; by any thread, also one of the pool's own."""
+        self.state = TERMINATE
+        processes = [w.process for w in list(self.workers.values())]
         for process in processes:
             if process.exitcode is None:
                 process.terminate()
-        self.look()
+        self.knock()
         limit = time.monotonic() + 1
         for process in processes:
             process.join(max(0, limit - time.monotonic()))
@@ -243,50 +223,124 @@ class Engine:
             if thread is not me and thread.is_alive():
                 thread.join()
 
-    def fail_all(self, error):
-        """Every job that is not done fails."""
-        with self.lock:
-            results = list(self.cache.values())
-            self.jobs.clear()
-        for result in results:
-            result._fail(error)
+    def join(self):
+        self.hearing.join()
+        self.watching.join()
+        for process in list(self.pool):
+            process.join()
 
-    # ---- sending ----
+    def info(self):
+        """Figures of the pool and of each worker."""
+        workers = [
+            {"name": w.process.name, "pid": w.process.pid, "tasks": w.tasks, "busy": bool(w.messages)}
+            for w in list(self.workers.values())
+        ]
+        waiting = sum(job.waiting() for job in list(self.jobs))
+        return dict(self.figures, state=self.state, waiting=waiting, workers=workers)
 
-    def submit(self, job):
-        with self.lock:
-            if self.error is not None:
-                raise self.error
-            self.timed += job.timed
-            if job.timed and self.timed == 1:
-                self.look()
-            self.figures["tasks"] += job.waiting()
-            job.listed = True
-            self.jobs.append(job)
-            self.send_all()
+    # ---- from other threads ----
 
-    def call(self, result, call):
-        """A single call, without limits of its own."""
+    def post(self, what, *args):
+        """Asks the thread that hears to do something.  In one step, the append, so it is asked or not."""
         if self.error is not None:
             raise self.error
-        with self.lock:
-            task = next(self.called)
-            self.calls.result.results[task] = result
-            result._task_source = self, self.calls, task
-            self.figures["tasks"] += 1
-            self.feed(self.calls, call)
+        self.inputs.append((what, args))
+        if self.sleeping:
+            self.sleeping = False
+            self.knock()
+
+    def close(self):
+        if self.state == RUN:
+            self.state = CLOSE
+            self.knock()
 
     def feed(self, job, item):
-        """One more task of a job, by the only thread that adds some.  Without the lock when somebody is sure
-        to look at the job: it is listed, and there are messages whose answers make workers free."""
+        """One more task of a job, by the only thread that adds some."""
         job.items.append(item)
-        if job.listed and self.full:
-            return
-        with self.lock:
-            if not job.listed:
-                job.listed = True
-                self.jobs.append(job)
+        if not job.listed:
+            self.post(self.more, job)
+        elif self.sleeping and not self.full:
+            self.sleeping = False
+            self.knock()
+
+    def cancel(self, job, result):
+        """Cancels what has not begun, interrupts what runs; how many tasks had not begun."""
+        answer, there = [], threading.Event()
+        self.post(self.do_cancel, job, result, answer, there)
+        while not there.wait(0.1) and not self.over.is_set():
+            pass
+        return answer[0] if answer else 0
+
+    # ---- the thread that hears ----
+
+    def hear(self):
+        while not self.is_over():
+            busy = self.may_balance() or any(job.timed() for job in self.open)
+            self.sleeping = True
+            if self.inputs:  # post() adds, and then looks whether we sleep
+                self.sleeping = False
+            news = _core.get_results(self.news, (TICK if busy else None) if self.sleeping else 0)
+            self.sleeping = False
+            while self.inputs:
+                what, args = self.inputs.popleft()
+                what(*args)
+                what = args = None
+            for item in news:
+                self.handle(*item)
+            news = item = None
+            if busy:
+                self.tick()
             self.send_all()
+            while self.done:
+                self.deliver(*self.done.popleft())
+        self.finish()
+
+    def is_over(self):
+        if self.state == TERMINATE:
+            return True
+        return self.state == CLOSE and not (self.open or self.jobs or self.inputs or self.feeding())
+
+    def feeding(self):
+        """Whether iterators still read their arguments."""
+        return any(getattr(result, "_length", 0) is None for result in list(self.cache.values()))
+
+    def submit(self, job):
+        self.open.add(job)
+        self.figures["tasks"] += job.waiting()
+        self.list_job(job)
+
+    def call(self, result, call):
+        task = self.calls.base + len(self.calls.items)
+        self.calls.result.results[task] = result
+        self.calls.items.append(call)
+        self.figures["tasks"] += 1
+        self.open.add(self.calls)
+        self.list_job(self.calls)
+
+    def more(self, job):
+        self.list_job(job)
+
+    def settle(self, job):
+        """The number of a job's tasks is known now: perhaps all have answered."""
+        if job.result._is_done():
+            self.open.discard(job)
+
+    def list_job(self, job, first=False):
+        if not job.listed:
+            job.listed = True
+            (self.jobs.appendleft if first else self.jobs.append)(job)
+
+    def deliver(self, job, task, success, value):
+        if not success:
+            self.figures["failed"] += 1
+        try:
+            job.result._set(task, (success, value))
+        except Exception:  # a callback has raised; the thread goes on
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+        if job.result._is_done():
+            self.open.discard(job)
+
+    # ---- sending ----
 
     def send_all(self):
         """Sends what waits to workers that have room: first to those that are idle."""
@@ -294,10 +348,10 @@ class Engine:
             job = self.jobs[0]
             if not job.waiting():
                 job.listed = False
-                if not job.waiting():  # feed() adds, and then looks whether it is listed
-                    self.jobs.popleft()
-                else:
+                if job.waiting():  # feed() adds, and then looks whether it is listed
                     job.listed = True
+                else:
+                    self.jobs.popleft()
                 continue
             worker = self.choose(2 if job.quick else 1)
             if worker is None:
@@ -325,95 +379,29 @@ class Engine:
         try:
             worker.inbox.put((job.kind, job.func, items))
         except Exception as error:
-            self.not_sent(worker, message, error)
+            self.not_sent(message, error)
             return
         worker.next += 1
         worker.messages.append(message)
 
-    def not_sent(self, worker, message, error):
+    def not_sent(self, message, error):
         """A task in it cannot be pickled: finds out which."""
         if len(message.items) == 1:
-            self.later.append((message.job, message.tasks[0], False, error))
-            self.look()
-            return
-        for k in range(len(message.items) - 1, -1, -1):
-            tries = message.tries[k] if message.tries else 0
-            message.job.again.appendleft((message.tasks[k], message.items[k], tries))
-        message.job.size = 1
+            self.done.append((message.job, message.tasks[0], False, error))
+        else:
+            message.job.size = 1
+            self.put_back(message, 0)
 
-    # ---- hearing ----
+    def put_back(self, m, first):
+        """Tasks of a message from `first` on wait again, before all others."""
+        for k in range(len(m.items) - 1, first - 1, -1):
+            m.job.again.appendleft((m.tasks[k], m.items[k], m.tries_of(k)))
+        if len(m.items) > first:
+            self.list_job(m.job, first=True)
 
-    def hear(self):
-        """The thread that hears while no other thread does."""
-        while not self.is_over():
-            with self.rest:
-                while not self.poked and (self.leaders or not self.cache):
-                    self.rest.wait()
-                self.poked = False
-            with self.turn:
-                if not self.is_over() and not self.leaders:
-                    self.hear_once(None if self.cache else 0)
-        self.finish()
+    # ---- news ----
 
-    def attend(self):
-        """There is something to hear, and perhaps nobody who does."""
-        if not self.leaders:
-            self.poke()
-
-    def announce(self):
-        """This thread is going to hear for itself."""
-        with self.rest:
-            self.leaders += 1
-
-    def follow(self):
-        """A leader has what it wanted."""
-        with self.rest:
-            self.leaders -= 1
-            if self.cache and not self.leaders:
-                self.rest.notify()
-
-    def lead(self, result):
-        """Hears until a result is there: the thread that waits for it, which saves two changes of threads.
-        False: another one hears already."""
-        if not self.turn.acquire(False):
-            return False
-        try:
-            while not result._event.is_set() and self.state != TERMINATE:
-                self.hear_once(1.0)
-        finally:
-            self.turn.release()
-        return True
-
-    def hear_once(self, timeout):
-        with self.lock:
-            quiet = self.timed == 0 and not self.may_balance()
-        news = _core.get_results(self.news, timeout if quiet else TICK)
-        done = []
-        with self.lock:
-            for item in news:
-                self.handle(*item, done)
-            while self.later:
-                done.append(self.later.popleft())
-            if not quiet:
-                self.tick(done)
-            self.send_all()
-        news = None
-        for job, task, success, value in done:
-            self.deliver(job, task, success, value)
-
-    def deliver(self, job, task, success, value):
-        if not success:
-            self.figures["failed"] += 1
-        try:
-            job.result._set(task, (success, value))
-        except Exception:  # a callback has raised; the thread goes on
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
-        if job.timed and job.result._job not in self.cache:
-            with self.lock:
-                self.timed -= job.timed
-                job.timed = 0
-
-    def handle(self, number, message, task, what, value, done):
+    def handle(self, number, message, task, what, value):
         worker = self.workers.get(number)
         if what == wire.LOOK or worker is None:
             return
@@ -421,22 +409,22 @@ class Engine:
             what &= ~wire.UNPICKLED
             what = wire.FAILURE if what == wire.RESULT else what
         if what in (wire.RESULT, wire.FAILURE):
-            self.result(worker, message, task, what, value, done)
+            self.result(worker, message, task, what, value)
         elif what == wire.NOT_UNDERSTOOD:
-            self.not_understood(worker, message, value, done)
+            self.not_understood(worker, message, value)
         elif what == wire.READY:
             worker.ready = True
             self.failures = 0
         elif what == wire.BROKEN:
             self.failures += 1
             if self.failures >= TRIES:
-                self.break_it(value, done)
+                self.break_it(value)
         elif what == wire.LEAVING:
             worker.leaving = True
         elif what == wire.DIED:
-            self.died(worker, done)
+            self.died(worker)
 
-    def result(self, worker, number, task, what, value, done):
+    def result(self, worker, number, task, what, value):
         m = worker.messages[0] if worker.messages else None
         if m is None or m.number != number:
             return
@@ -444,7 +432,7 @@ class Engine:
         worker.tasks += 1
         if value is None and what == wire.FAILURE:
             value = self.interruption(worker, m)
-        done.append((m.job, m.tasks[task], what == wire.RESULT, value))
+        self.done.append((m.job, m.tasks[task], what == wire.RESULT, value))
         m.items[task] = None
         if m.done >= m.limit:
             self.finished(worker, m)
@@ -461,32 +449,14 @@ class Engine:
             job.size //= 2
         job.quick = took < LONG * 2
 
-    def not_understood(self, worker, number, error, done):
+    def not_understood(self, worker, number, error):
         """The worker could not unpickle the message: one by one, or not at all."""
         m = next((m for m in worker.messages if m.number == number & 0xFFFFFFFF), None)
         if m is None:  # it was recalled
             return
         worker.messages.remove(m)
-        if m.limit < len(m.items):
-            return
-        if len(m.items) == 1:
-            done.append((m.job, m.tasks[0], False, error))
-            return
-        m.job.size = 1
-        self.put_back(m, 0)
-
-    def put_back(self, m, first):
-        """Tasks of a message from `first` on wait again, before all others."""
-        for k in range(len(m.items) - 1, first - 1, -1):
-            tries = m.tries[k] if m.tries else 0
-            m.job.again.appendleft((m.tasks[k], m.items[k], tries))
-        if len(m.items) > first:
-            self.list_first(m.job)
-
-    def list_first(self, job):
-        if not job.listed:
-            job.listed = True
-            self.jobs.appendleft(job)
+        if m.limit == len(m.items):
+            self.not_sent(m, error)
 
     # ---- death ----
 
@@ -496,47 +466,68 @@ class Engine:
         poll.register(self.wake_in, select.POLLIN)
         known = {}
         while not self.over.is_set():
-            with self.lock:
-                for w in list(self.workers.values()):
-                    if w.number not in known.values() and not w.dead:
-                        known[w.process.sentinel] = w.number
-                        poll.register(w.process.sentinel, select.POLLIN)
+            for w in list(self.workers.values()):
+                if w.number not in known.values():
+                    known[w.process.sentinel] = w.number
+                    poll.register(w.process.sentinel, select.POLLIN)
             for fd, _ in poll.poll():
                 if fd == self.wake_in:
                     os.read(fd, 4096)
                 else:
                     poll.unregister(fd)
                     _core.put_result(self.news, known.pop(fd), 0, 0, wire.DIED, None)
-                    self.poke()
+            self.forget_heard(poll, known)
 
-    def died(self, worker, done):
-        worker.dead = True
+    def forget_heard(self, poll, known):
+        """Waits until the deaths that were told have been heard: a sentinel's number is used again then."""
+        for _ in range(2000):
+            if all(number in known.values() or w.process.exitcode is None
+                   for number, w in list(self.workers.items())) or self.over.is_set():
+                return
+            time.sleep(0.001)
+
+    def died(self, worker):
         worker.process.join()
         exitcode = worker.process.exitcode
         if not worker.ready and not worker.leaving:
-            self.failures += exitcode != 0 and self.error is None
-            self.check_failures(worker, exitcode, done)
+            self.failures += exitcode != 0
+            self.check_failures(worker, exitcode)
         self.figures["died"] += not worker.leaving
-        self.suspect(worker, exitcode, done)
-        for m in worker.messages:
-            claimed = max(worker.desk.recall(m.number), m.done)
-            claimed = min(claimed, len(m.items))
-            for k in range(m.done, claimed):
-                self.lost(worker, m, k, exitcode, done)
+        self.suspect(worker, exitcode)
         for m in reversed(worker.messages):
-            claimed = worker.desk.look(m.number)
-            if m.limit == len(m.items):  # else they were put back before
-                self.put_back(m, min(max(claimed, m.done), len(m.items)))
+            if m.limit < len(m.items):  # what was not begun was put back before
+                first = len(m.items)
+            else:
+                first = min(max(worker.desk.recall(m.number), m.done), len(m.items))
+            self.put_back(m, first)
+            for k in range(m.done, min(first, m.limit)):
+                self.lost(worker, m, k, exitcode)
         worker.messages.clear()
         del self.workers[worker.number]
         if worker.process in self.pool:
             self.pool.remove(worker.process)
-        worker.inbox = None
-        if self.state == RUN or (self.state == CLOSE and self.cache):
-            if self.error is None:
-                self.missing(done)
+        if self.state == RUN or (self.state == CLOSE and not self.is_over()):
+            self.replace()
 
-    def suspect(self, worker, exitcode, done):
+    def replace(self):
+        try:
+            self.repopulate()
+        except Exception as error:
+            if not self.workers:
+                self.break_it(error)
+
+    def check_failures(self, worker, exitcode):
+        if self.failures >= TRIES * self.processes:
+            self.break_it(
+                WorkerDiedError(
+                    f"workers of the pool cannot start: the last one, {worker.process.name}, "
+                    f"{_how(exitcode)} before it was ready",
+                    worker.process.pid,
+                    exitcode,
+                )
+            )
+
+    def suspect(self, worker, exitcode):
         """The worker had taken a message and claimed no task of it: it died while it unpickled that, or was
         killed just then.  The tasks are tried again, one by one; the second time it was the task."""
         m = worker.messages[0] if worker.messages else None
@@ -550,33 +541,14 @@ class Engine:
         m.job.suspects[task] = m.job.suspects.get(task, 0) + 1
         if m.job.suspects[task] > 1 + m.job.retries:
             worker.messages.popleft()
-            self.lost(worker, m, 0, exitcode, done, "unpickled the arguments of")
+            self.lost(worker, m, 0, exitcode, "unpickled the arguments of")
 
-    def missing(self, done):
-        try:
-            self.repopulate()
-        except Exception as error:
-            if not self.workers:
-                self.break_it(error, done)
-
-    def check_failures(self, worker, exitcode, done):
-        if self.failures >= TRIES * self.processes and self.error is None:
-            self.break_it(
-                WorkerDiedError(
-                    f"workers of the pool cannot start: the last one, {worker.process.name}, "
-                    f"{_how(exitcode)} before it was ready",
-                    worker.process.pid,
-                    exitcode,
-                ),
-                done,
-            )
-
-    def lost(self, worker, m, k, exitcode, done, doing="ran"):
+    def lost(self, worker, m, k, exitcode, doing="ran"):
         """A task whose worker has died inside it."""
-        tries = m.tries[k] if m.tries else 0
-        if worker.verdict is None and doing == "ran" and tries < m.job.retries and not m.job.cancelled:
+        tries = m.tries_of(k)
+        if worker.verdict is None and doing == "ran" and tries < m.job.retries:
             m.job.again.appendleft((m.tasks[k], m.items[k], tries + 1))
-            self.list_first(m.job)
+            self.list_job(m.job, first=True)
             return
         error = worker.verdict or WorkerDiedError(
             f"worker {worker.process.name} (pid {worker.process.pid}) {_how(exitcode)} while it {doing} "
@@ -584,14 +556,20 @@ class Engine:
             worker.process.pid,
             exitcode,
         )
-        done.append((m.job, m.tasks[k], False, error))
+        self.done.append((m.job, m.tasks[k], False, error))
 
-    def break_it(self, error, done):
+    def break_it(self, error):
         """The pool is of no use any more: everything fails with that error."""
         if self.error is None:
             self.error = error
-            self.look()
-            threading.Thread(target=self.fail_all, args=(error,), daemon=True).start()
+            self.fail_all(error)
+
+    def fail_all(self, error):
+        self.jobs.clear()
+        self.open.clear()
+        self.calls.result._fail(error)
+        for result in list(self.cache.values()):
+            result._fail(error)
 
     # ---- time ----
 
@@ -603,17 +581,16 @@ class Engine:
             behind = behind or len(w.messages) > 1 or (w.messages and w.messages[0].limit > 1)
         return idle and behind and not self.jobs
 
-    def tick(self, done):
+    def tick(self):
         now = time.monotonic()
         if self.may_balance():
-            for w in list(self.workers.values()):
+            for w in self.workers.values():
                 for m in list(w.messages):
                     if now - m.sent > TICK and (m.limit > 1 or m is not w.messages[0]):
                         self.take_back(w, m)
-        if self.timed:
-            for w in list(self.workers.values()):
-                if w.messages and not w.verdict:
-                    self.check_time(w, w.messages[0], now)
+        for w in self.workers.values():
+            if w.messages and not w.verdict and w.messages[0].job.timed():
+                self.check_time(w, w.messages[0], now)
 
     def take_back(self, worker, m):
         """Recalls what is not begun, for others."""
@@ -655,70 +632,46 @@ class Engine:
             return TimeoutError(f"a task took longer than {m.job.soft_timeout} s")
         return CancelledError("the task was cancelled")
 
-    def cancel(self, job, only=None):
-        """Cancels what has not begun, interrupts what runs, of all tasks of a job or one; how many had not
-        begun."""
-        with self.lock:
-            for w in list(self.workers.values()):
-                for m in list(w.messages):
-                    if m.job is job and (only is None or only in m.tasks):
-                        self.take_back(w, m)
-                        claimed = w.desk.look(m.number)
-                        running = w.messages and m is w.messages[0] and claimed > m.done
-                        if running and (only is None or m.tasks[claimed - 1] == only):
-                            self.interrupt(w, m, claimed - 1, soft=0)
-            waiting = []
-            while job.waiting():
-                tasks, items, tries = job.take(MOST)
-                waiting.extend(zip(tasks, items, tries or itertools.repeat(0)))
-            tasks = [t[0] for t in waiting if only is None or t[0] == only]
-            if only is None:
-                job.retries = 0
-            else:
-                job.again.extend(t for t in waiting if t[0] != only)
+    def do_cancel(self, job, result, answer, there):
+        only = None  # or the one task of a job that many calls share
+        if job is self.calls:
+            only = next((task for task, r in job.result.results.items() if r is result), -1)
+        for w in self.workers.values():
+            for m in list(w.messages):
+                if m.job is job and (only is None or only in m.tasks):
+                    self.take_back(w, m)
+                    claimed = w.desk.look(m.number)
+                    running = w.messages and m is w.messages[0] and claimed > m.done
+                    if running and (only is None or m.tasks[claimed - 1] == only):
+                        self.interrupt(w, m, claimed - 1, soft=0)
+        waiting = []
+        while job.waiting():
+            tasks, items, tries = job.take(MOST)
+            waiting.extend(zip(tasks, items, tries or itertools.repeat(0)))
+        tasks = [t[0] for t in waiting if only is None or t[0] == only]
+        if only is None:
+            job.retries = 0
+        else:
+            job.again.extend(t for t in waiting if t[0] != only)
         error = CancelledError("the task was cancelled")
-        for task in tasks:
-            self.deliver(job, task, False, error)
-        return len(tasks)
+        self.done.extend((job, task, False, error) for task in tasks)
+        answer.append(len(tasks))
+        there.set()
 
     # ---- the end ----
-
-    def is_over(self):
-        with self.lock:
-            if self.state == TERMINATE:
-                return True
-            return self.state == CLOSE and not self.cache and not self.jobs
 
     def finish(self):
         """The last words of the thread that hears."""
         if self.state == TERMINATE:
             self.fail_all(ProcessError("the pool was terminated"))
-        with self.lock:
-            workers = list(self.workers.values())
-            for w in workers:
-                if not w.dead:
-                    w.inbox.put(None)
+        workers = list(self.workers.values())
+        for w in workers:
+            w.inbox.put(None)
         for w in workers:
             w.process.join()
         self.over.set()
         self.wake()
         util.debug("the pool's thread exits")
-
-    def join(self):
-        self.hearing.join()
-        self.watching.join()
-        for process in list(self.pool):
-            process.join()
-
-    def info(self):
-        """Figures of the pool and of each worker."""
-        with self.lock:
-            workers = [
-                {"name": w.process.name, "pid": w.process.pid, "tasks": w.tasks, "busy": bool(w.messages)}
-                for w in self.workers.values()
-            ]
-            waiting = sum(job.waiting() for job in self.jobs)
-            return dict(self.figures, state=self.state, waiting=waiting, workers=workers)
 
 
 def _how(exitcode):

@@ -20,14 +20,13 @@ class _Result:
 
     def _submit(self, engine, job):
         self._task_source = engine, job
-        engine.submit(job)
-        engine.attend()
+        engine.post(engine.submit, job)
 
     def cancel(self):
         """Cancels what has not begun and interrupts what runs; cancelled tasks raise CancelledError.
         Returns how many tasks had not begun."""
-        engine, *job = self._task_source
-        return engine.cancel(*job)
+        engine, job = self._task_source
+        return engine.cancel(job, self)
 
 
 class ApplyResult(_Result, ApplyResult):
@@ -37,11 +36,8 @@ class ApplyResult(_Result, ApplyResult):
         self._success, self._value = obj
         self._done()
 
-    def _get_leading(self, engine):
-        """The value, heard by this thread if no other one does."""
-        engine.lead(self)
-        engine.follow()
-        return self.get()
+    def _is_done(self):
+        return self._event.is_set()
 
     def _done(self):
         try:
@@ -49,7 +45,7 @@ class ApplyResult(_Result, ApplyResult):
             if callback:
                 callback(self._value)
         finally:
-            del self._cache[self._job]
+            self._cache.pop(self._job, None)
             self._event.set()
             self._pool = None
             waker = self.__dict__.pop("_waker", None)
@@ -171,6 +167,9 @@ class IMapIterator(_Result, IMapIterator):
         self._length = length
         self._wake()
 
+    def _is_done(self):
+        return self._came == self._length
+
     def _fail(self, error):
         """All that did not come fails: at the place of the first of them, and then it is over."""
         with self._cond:
@@ -203,7 +202,7 @@ class _Feeder:
 
     def may_go_on(self):
         job, engine = self.job, self.engine
-        while job.waiting() >= self.AHEAD and engine.state != TERMINATE and not job.cancelled:
+        while job.waiting() >= self.AHEAD and engine.state != TERMINATE and engine.error is None:
             job.low.clear()
             if job.waiting() >= self.AHEAD:
                 job.low.wait(0.1)
@@ -225,7 +224,8 @@ class _Feeder:
             self.job.result._set(count, (False, error))
             count += 1
         self.job.result._set_length(count)
-        self.engine.look()
+        self.engine.inputs.append((self.engine.settle, (self.job,)))
+        self.engine.knock()
 
 
 class Pool(_InheritedPool):
@@ -284,7 +284,9 @@ class Pool(_InheritedPool):
     def _repopulate_pool(self):
         if self._engine is None:
             return super()._repopulate_pool()
-        self._engine.repopulate()
+        there = threading.Event()
+        self._engine.post(lambda: (self._engine.repopulate(), there.set()))
+        there.wait(30)
 
     def _job(self, result, kind, func, items, limits):
         for name in limits:
@@ -294,20 +296,7 @@ class Pool(_InheritedPool):
 
     def apply(self, func, args=(), kwds={}, **limits):
         """Equivalent of `func(*args, **kwds)`."""
-        return self._led(lambda: self.apply_async(func, args, kwds, **limits))
-
-    def _led(self, call):
-        """The value of a call for which this thread waits at once: so it hears for itself."""
-        engine = self._engine
-        if engine is None:
-            return call().get()
-        engine.announce()
-        try:
-            result = call()
-        except BaseException:
-            engine.follow()
-            raise
-        return result._get_leading(engine)
+        return self.apply_async(func, args, kwds, **limits).get()
 
     def apply_async(self, func, args=(), kwds={}, callback=None, error_callback=None, **limits):
         """Asynchronous version of `apply()`.  Keyword options: retries, timeout, and soft_timeout, after
@@ -318,12 +307,12 @@ class Pool(_InheritedPool):
         result = ApplyResult(self, callback, error_callback)
         if limits or self._limits["timeout"]:
             return self._run(result, _wire.CALLS, None, [(func, args, kwds)], limits)
+        result._task_source = self._engine, self._engine.calls
         try:
-            self._engine.call(result, (func, args, kwds))
+            self._engine.post(self._engine.call, result, (func, args, kwds))
         except BaseException:
             self._cache.pop(result._job, None)
             raise
-        self._engine.attend()
         return result
 
     def _run(self, result, kind, func, items, limits):
@@ -363,11 +352,11 @@ class Pool(_InheritedPool):
     def map(self, func, iterable, chunksize=None, **options):
         """Calls `func` with each element and returns the list of the results.  Keyword options: those of
         apply_async(), and progress=True, a bar on standard error if that is a terminal."""
-        return self._led(lambda: self._map_async(func, iterable, mapstar, chunksize, **options))
+        return self._map_async(func, iterable, mapstar, chunksize, **options).get()
 
     def starmap(self, func, iterable, chunksize=None, **options):
         """Like `map()`, with the elements as the arguments of `func`."""
-        return self._led(lambda: self._map_async(func, iterable, starmapstar, chunksize, **options))
+        return self._map_async(func, iterable, starmapstar, chunksize, **options).get()
 
     def map_async(self, func, iterable, chunksize=None, callback=None, error_callback=None, **options):
         """Asynchronous version of `map()`."""
@@ -388,9 +377,9 @@ class Pool(_InheritedPool):
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize must be at least 1, not {buffersize!r}")
         if type(iterable) in (list, tuple, range) and not buffersize and len(iterable) < 100000:
-            items = list(iterable)
-            self._run(result, kind, func, items, limits)
             result._set_length(len(iterable))
+            if iterable:
+                self._run(result, kind, func, list(iterable), limits)
         else:
             self._run(result, kind, func, [], limits)
             _Feeder(self._engine, result._task_source[1], iterable, buffersize)
