@@ -183,6 +183,8 @@ MP_TARGET(add_to_queue, (mp_value *, how), (int, n))
     return 0;
 }
 
+#ifdef MULTIPROC_CRYPTO
+
 /* What a client needs: address, key, token. */
 static mp_value *how_to(mp_manager *m, mp_proxy *p)
 {
@@ -192,8 +194,6 @@ static mp_value *how_to(mp_manager *m, mp_proxy *p)
                          mp_proxy_token(p)};
     return mp_value_tuple(items, 3);
 }
-
-#ifdef MULTIPROC_CRYPTO
 
 TEST_METHODS(a_queue_between_processes)
 {

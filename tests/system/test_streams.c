@@ -137,9 +137,7 @@ TEST_METHODS(a_stream_travels_to_a_child)
         EXPECT(memcmp(data, back, n) == 0);
     }
     EXPECT_OK(mp_connection_shutdown_send(e.first));
-    if (strcmp(method, "fork") == 0)
-        EXPECT_OK(mp_process_kill(p)); /* it has a copy of our end */
-    EXPECT_EQ(joined(p), strcmp(method, "fork") == 0 ? -9 : 0);
+    EXPECT_OK(joined(p)); /* it has heard of the end, also where it has a copy of ours */
     free(data);
     free(back);
     part(e);
