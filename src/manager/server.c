@@ -222,8 +222,13 @@ static void unpark(mp__call **place)
 static bool try_again(mp__call **place, bool gone)
 {
     mp__call *call = *place;
-    if (call->client->dead) /* its burial forgets the call: nothing is to be given to it */
+    if (call->client->dead && !gone) /* its burial forgets the call: nothing is to be given to it */
         return false;
+    if (call->client->dead) { /* the object does not last until then */
+        unpark(place);
+        free_call(call);
+        return true;
+    }
     int r = gone ? mp__raise("RuntimeError", "the object is no more") : mp__entry_call(call);
     if (r == MP__PARK)
         return false;
