@@ -146,9 +146,10 @@ static int slice_of(const mp_value *v, size_t size, slice *ret_slice)
         return mp__raise("ValueError", "slice step cannot be zero");
     int64_t start = bound(mp_value_item(args, 0), step < 0 ? n - 1 : 0, n, step);
     int64_t stop = bound(mp_value_item(args, 1), step < 0 ? -1 : n, n, step);
-    int64_t length =
-        step > 0 ? (stop - start + step - 1) / step : (start - stop - step - 1) / -step;
-    *ret_slice = (slice){start, step, length > 0 ? length : 0};
+    step = step < -INT64_MAX ? -INT64_MAX : step;
+    int64_t way = step > 0 ? stop - start : start - stop;
+    int64_t length = way > 0 ? (way - 1) / (step > 0 ? step : -step) + 1 : 0;
+    *ret_slice = (slice){start, step, length};
     return 1;
 }
 
