@@ -26,6 +26,7 @@ TITLES = {
     "bench_locks": "Locks",
     "bench_queue": "Queues",
     "bench_pool": "Pools",
+    "bench_manager": "Managers and connections",
 }
 
 

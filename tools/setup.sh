@@ -29,7 +29,7 @@ test) # CPython's own tests, where Debian has them apart
     ;;
 bench)
     packages="$packages libboost-dev libzmq3-dev libnng-dev python3-numpy python3-joblib
-        python3-mpi4py openmpi-bin"
+        python3-mpi4py openmpi-bin redis-server libhiredis-dev"
     ;;
 esac
 
