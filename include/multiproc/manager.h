@@ -18,6 +18,7 @@
 #define MULTIPROC_MANAGER_H
 
 #include <multiproc/base.h>
+#include <multiproc/listener.h>
 
 MULTIPROC_BEGIN
 
@@ -85,6 +86,11 @@ MULTIPROC_API int mp_manager_serve(const mp_manager_options *options,
 /** Uses the manager at an address, in C or in Python.  Errors of mp_client(); MP_EREMOTE. */
 MULTIPROC_API mp_manager *mp_manager_connect(const char *address, const void *key, size_t key_size);
 
+/** The same with the options of a client: also the time for connections, and whether md5 may be spoken, which is
+ *  all that Python servers before 3.12 know. */
+MULTIPROC_API mp_manager *mp_manager_connect_with(const char *address,
+                                                  const mp_client_options *options);
+
 /** Where the server listens; lives as long as the handle. */
 MULTIPROC_API const char *mp_manager_address(const mp_manager *manager);
 
@@ -127,12 +133,14 @@ MULTIPROC_API mp_proxy *mp_manager_proxy(mp_manager *manager, mp_value *token);
  * server is gone; MP_ETYPE for handles among the arguments.  Where a method returns another object, the
  * result is its token, and mp_manager_proxy() has to be called with it once, or the object stays.
  * Every thread has a connection of its own to the server, and is there what a client is: a lock that a
- * thread has acquired is its own.
+ * thread has acquired is its own, and is released when the thread ends.
  */
 MULTIPROC_API int mp_proxy_call(mp_proxy *proxy, const char *method, mp_value *args,
                                 mp_value *kwargs, mp_value **ret_value, mp_time timeout);
 
-/** Sends a call without waiting; at most 64 may be on their way in a thread. */
+/** Sends a call without waiting for its answer; at most 64 may be on their way in a thread.  It waits while the
+ *  server does not read, which it does not while answers of this thread stand in its way: what they all bring
+ *  together should fit into a socket's buffer (about 200 KiB). */
 MULTIPROC_API int mp_proxy_send(mp_proxy *proxy, const char *method, mp_value *args,
                                 mp_value *kwargs);
 

@@ -22,10 +22,15 @@
 
 typedef struct line { /* a thread's connection */
     mp_connection *connection;
-    pthread_t thread;
-    unsigned sent; /* calls that were not answered yet */
-    struct line *next;
+    mp_manager *manager;  /* NULL: it is no more, and the thread forgets the line at its end */
+    unsigned sent;        /* calls that were not answered yet */
+    struct line *next;    /* of the thread */
+    struct line *sibling; /* of the manager */
 } line;
+
+/* A thread's lines end with it: the server gives the locks back that it held. */
+static pthread_key_t lines_key;
+static pthread_mutex_t lines_lock = PTHREAD_MUTEX_INITIALIZER; /* of all lists of lines */
 
 struct mp_manager {
     mp__head head;
@@ -33,10 +38,11 @@ struct mp_manager {
     unsigned char key[256];
     size_t key_size;
     bool has_key;
+    int allow_md5;
+    mp_time timeout; /* for connections; 0: CONNECT */
     mp_process *process;
     uint32_t maker; /* fork count of the process that started it */
-    pthread_mutex_t lock;
-    line *lines;
+    line *lines;    /* of all threads: guarded by lines_lock */
     pthread_mutex_t refs_lock;
     mp_connection *refs;                   /* what the references belong to */
     enum { UNKNOWN, NATIVE, PYTHON } kind; /* of the server: guarded by refs_lock */
@@ -57,7 +63,8 @@ static mp_connection *open_connection(mp_manager *m)
     mp_client_options o = MP_CLIENT_OPTIONS_INIT;
     o.key = m->has_key ? m->key : NULL;
     o.key_size = m->key_size;
-    o.timeout = CONNECT;
+    o.timeout = m->timeout > 0 ? m->timeout : CONNECT;
+    o.allow_md5 = m->allow_md5;
     return mp_client(m->address, &o);
 }
 
@@ -99,13 +106,62 @@ static int call_server(mp_manager *m, const char *function, mp_value *args, mp_v
     return r;
 }
 
+/* ---- lines ---- */
+
+static void lock_lines(void)
+{
+    static _Atomic uint32_t forks; /* a forked child finds the lock as another thread has left it */
+    uint32_t now = atomic_load(&mp__fork_count);
+    if (atomic_exchange(&forks, now) != now)
+        pthread_mutex_init(&lines_lock, NULL);
+    pthread_mutex_lock(&lines_lock);
+}
+
+static void unlock_lines(void)
+{
+    pthread_mutex_unlock(&lines_lock);
+}
+
+/* Takes it from its manager, with the lock held; its connection is the caller's then. */
+static mp_connection *detach(line *l)
+{
+    mp_connection *c = l->connection;
+    line **place = l->manager ? &l->manager->lines : NULL;
+    while (place && *place != l)
+        place = &(*place)->sibling;
+    if (place)
+        *place = l->sibling;
+    l->manager = NULL;
+    l->connection = NULL;
+    return c;
+}
+
+static void end_of_thread(void *first)
+{
+    for (line *l = first, *next; l; l = next) {
+        lock_lines();
+        mp_connection *c = detach(l);
+        unlock_lines();
+        next = l->next;
+        mp_connection_free(c);
+        free(l);
+    }
+}
+
+__attribute__((constructor)) static void make_key(void)
+{
+    (void)pthread_key_create(&lines_key, end_of_thread);
+}
+
 static void drop_lines(mp_manager *m)
 {
-    while (m->lines) {
-        line *l = m->lines;
-        m->lines = l->next;
-        mp_connection_free(l->connection);
-        free(l);
+    for (;;) {
+        lock_lines();
+        mp_connection *c = m->lines ? detach(m->lines) : NULL;
+        unlock_lines();
+        if (!c)
+            return;
+        mp_connection_free(c); /* the line itself is its thread's */
     }
 }
 
@@ -115,7 +171,6 @@ static void notice_fork(mp_manager *m)
     uint32_t now = atomic_load(&mp__fork_count);
     if (m->fork_count == now)
         return;
-    pthread_mutex_init(&m->lock, NULL);
     pthread_mutex_init(&m->refs_lock, NULL);
     drop_lines(m);
     mp_connection_free(m->refs);
@@ -137,15 +192,23 @@ static int open_serving(mp_manager *m, mp_connection **ret_connection, mp_value 
     return r;
 }
 
-/* This thread's connection, which is opened when it has none; NULL with an error. */
+/* This thread's line to the manager; NULL.  Lines whose manager is no more are used again. */
+static line *find_line(mp_manager *m, line **ret_unused)
+{
+    lock_lines();
+    line *l = pthread_getspecific(lines_key);
+    for (*ret_unused = NULL; l && l->manager != m; l = l->next)
+        *ret_unused = l->manager ? *ret_unused : l;
+    unlock_lines();
+    return l;
+}
+
+/* This thread's line, which is opened when it has none; NULL with an error. */
 static line *line_of(mp_manager *m, bool open)
 {
+    line *unused;
     notice_fork(m);
-    pthread_mutex_lock(&m->lock);
-    line *l = m->lines;
-    while (l && !pthread_equal(l->thread, pthread_self()))
-        l = l->next;
-    pthread_mutex_unlock(&m->lock);
+    line *l = find_line(m, &unused);
     if (l || !open)
         return l;
     mp_connection *c;
@@ -154,29 +217,32 @@ static line *line_of(mp_manager *m, bool open)
     mp_value_free(word);
     if (r < 0)
         return mp__null(r);
-    l = mp__alloc_zero(sizeof *l);
-    if (!l) {
+    l = unused ? unused : mp__alloc_zero(sizeof *l);
+    if (l && !unused) {
+        l->next = pthread_getspecific(lines_key);
+        r = pthread_setspecific(lines_key, l);
+    }
+    if (!l || r) {
         mp_connection_free(c);
+        free(l);
         return mp__null(-ENOMEM);
     }
-    *l = (line){.connection = c, .thread = pthread_self()};
-    pthread_mutex_lock(&m->lock);
-    l->next = m->lines;
+    lock_lines();
+    l->connection = c;
+    l->manager = m;
+    l->sent = 0;
+    l->sibling = m->lines;
     m->lines = l;
-    pthread_mutex_unlock(&m->lock);
+    unlock_lines();
     return l;
 }
 
-static void close_line(mp_manager *m, line *l)
+static void close_line(line *l)
 {
-    pthread_mutex_lock(&m->lock);
-    line **place = &m->lines;
-    while (*place != l)
-        place = &(*place)->next;
-    *place = l->next;
-    pthread_mutex_unlock(&m->lock);
-    mp_connection_free(l->connection);
-    free(l);
+    lock_lines();
+    mp_connection *c = detach(l);
+    unlock_lines();
+    mp_connection_free(c);
 }
 
 /* ---- managers ---- */
@@ -188,7 +254,6 @@ static mp_manager *new_manager(const char *address, const void *key, size_t key_
         return mp__null(-ENOMEM);
     mp__head_init(&m->head, MP__MAGIC_MANAGER);
     m->maker = m->fork_count = atomic_load(&mp__fork_count);
-    pthread_mutex_init(&m->lock, NULL);
     pthread_mutex_init(&m->refs_lock, NULL);
     snprintf(m->address, sizeof m->address, "%s", address);
     m->has_key = key != NULL;
@@ -200,12 +265,27 @@ static mp_manager *new_manager(const char *address, const void *key, size_t key_
 
 mp_manager *mp_manager_connect(const char *address, const void *key, size_t key_size)
 {
+    mp_client_options o = MP_CLIENT_OPTIONS_INIT;
+    o.key = key;
+    o.key_size = key_size;
+    return mp_manager_connect_with(address, &o);
+}
+
+mp_manager *mp_manager_connect_with(const char *address, const mp_client_options *options)
+{
+    MP__CHECK_NULL(options && options->size >= sizeof *options);
+    const void *key = options->key;
+    size_t key_size = options->key_size;
     mp__clear_detail();
     MP__CHECK_NULL(address && strlen(address) < MP__ADDRESS_TEXT);
     if (key && (!key_size || key_size > 256))
         return mp__null(mp__fail(-EINVAL, "a key has 1 to 256 bytes, not %zu", key_size));
     mp_manager *m = new_manager(address, key, key_size);
     mp_value *nothing = NULL;
+    if (m) {
+        m->allow_md5 = options->allow_md5;
+        m->timeout = options->timeout;
+    }
     int r = m ? call_server(m, "dummy", NULL, &nothing) : mp_error_code();
     mp_value_free(nothing);
     if (r < 0) {
@@ -277,7 +357,6 @@ void mp_manager_free(mp_manager *manager)
     drop_lines(manager);
     mp_connection_free(manager->refs);
     mp_process_free(manager->process);
-    pthread_mutex_destroy(&manager->lock);
     pthread_mutex_destroy(&manager->refs_lock);
     volatile unsigned char *key = manager->key;
     for (size_t i = 0; i < sizeof manager->key; i++)
@@ -585,7 +664,7 @@ static int send_call(mp_proxy *p, const char *method, mp_value *args, mp_value *
     r = mp_connection_send(l->connection, request_of(mp_value_str(p->id), method, args, kwargs),
                            MP_FOREVER);
     if (r == -EPIPE || r == MP_EOF) {
-        close_line(p->manager, l);
+        close_line(l);
         return mp__fail(-EPIPE, "the manager's server is gone");
     }
     l->sent += r == 0;
@@ -601,7 +680,7 @@ int mp_proxy_send(mp_proxy *proxy, const char *method, mp_value *args, mp_value 
     return send_call(proxy, method, args, kwargs, &l);
 }
 
-static int receive_answer(mp_manager *m, line *l, mp_value **ret_value, mp_time timeout)
+static int receive_answer(line *l, mp_value **ret_value, mp_time timeout)
 {
     mp_value *value = NULL;
     int r = receive(l->connection, &value, timeout);
@@ -611,7 +690,7 @@ static int receive_answer(mp_manager *m, line *l, mp_value **ret_value, mp_time 
     if (r < 0 && r != MP_EREMOTE) {
         char why[200]; /* closing forgets it */
         snprintf(why, sizeof why, "%s", mp_error_detail());
-        close_line(m, l);
+        close_line(l);
         return mp__fail(r, "%s", *why ? why : "the manager's answer did not come");
     }
     if (r == 0 && ret_value)
@@ -630,7 +709,7 @@ int mp_manager_recv(mp_manager *manager, mp_value **ret_value, mp_time timeout)
         return mp__fail(-ENOMSG, "this thread has sent no call that was not answered");
     if (timeout != MP_FOREVER && mp_connection_poll(l->connection, timeout) == 0)
         return -ETIMEDOUT;
-    return receive_answer(manager, l, ret_value, MP_FOREVER);
+    return receive_answer(l, ret_value, MP_FOREVER);
 }
 
 int mp_proxy_call(mp_proxy *proxy, const char *method, mp_value *args, mp_value *kwargs,
@@ -648,7 +727,7 @@ int mp_proxy_call(mp_proxy *proxy, const char *method, mp_value *args, mp_value 
     if (r < 0)
         return r;
     do
-        r = receive_answer(proxy->manager, l, ret_value, timeout);
+        r = receive_answer(l, ret_value, timeout);
     while (r == -EINTR && !atomic_load(&mp__interruptible));
     return r;
 }

@@ -151,8 +151,6 @@ server.serve_forever()
 
 @every_python
 def test_python_manager_from_c(python, started):
-    if old(python):
-        pytest.skip("mp_manager_connect() does not speak md5")
     server = started([python, "-c", SERVER])
     where = server.stdout.readline().strip()
     words = [

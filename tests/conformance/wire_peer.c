@@ -122,10 +122,14 @@ static int serve(const char *address, const char *key, int md5)
 }
 
 /* Each word on standard input: type.method and a number or a word as the argument. */
-static int use(const char *address, const char *key)
+static int use(const char *address, const char *key, int md5)
 {
+    mp_client_options o = MP_CLIENT_OPTIONS_INIT;
     char type[64], method[64], arg[64];
-    mp_manager *m = mp_manager_connect(address, *key ? key : NULL, strlen(key));
+    o.key = *key ? key : NULL;
+    o.key_size = strlen(key);
+    o.allow_md5 = md5;
+    mp_manager *m = mp_manager_connect_with(address, &o);
     mp_proxy *p = NULL;
     if (!m)
         return trouble("manager");
@@ -177,5 +181,5 @@ int main(int argc, char **argv)
     return strcmp(argv[1], "listen") == 0    ? listen_at(address, argv[3], md5)
            : strcmp(argv[1], "connect") == 0 ? connect_to(address, argv[3], md5)
            : strcmp(argv[1], "serve") == 0   ? serve(address, argv[3], md5)
-                                             : use(address, argv[3]);
+                                             : use(address, argv[3], md5);
 }

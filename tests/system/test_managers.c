@@ -437,6 +437,29 @@ TEST(an_answer_that_comes_too_late)
     mp_proxy_free(q);
 }
 
+static void *acquire_and_end(void *lock)
+{
+    EXPECT_STR(called(lock, "acquire", A0()), "True");
+    return NULL;
+}
+
+TEST(threads_that_have_ended)
+{
+    mp_manager *m = manager_of("fork");
+    mp_proxy *l = made(m, "RLock", NULL);
+    int before = 0;
+    for (int i = 0; i < 50; i++) {
+        pthread_t thread;
+        EXPECT_OK(pthread_create(&thread, NULL, acquire_and_end, l));
+        pthread_join(thread, NULL); /* and gives the lock back with that */
+        before = i == 5 ? harness_count_fds() : before;
+    }
+    EXPECT_EQ(harness_count_fds(), before);
+    EXPECT_STR(called(l, "acquire", A0()), "True");
+    mp_proxy_free(l);
+    mp_manager_free(m);
+}
+
 TEST(two_hundred_clients)
 {
     mp_manager *m = manager_of("fork");
