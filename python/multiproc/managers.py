@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Managers: the interpreter's, on the connections of this package; a client that hangs up, killed or not,
-gives back the locks that it held."""
+"""Managers: the interpreter's, on the connections of this package; a client that is killed gives back the
+locks that it held.  One that ends in good order says goodbye, and its locks stay as they are, for another
+process may release them."""
+
+import os
+import weakref
 
 from . import _stdlib
 
@@ -36,8 +40,51 @@ class _ManagedLock:
         return repr(self._lock).replace("_thread.lock", "managed lock")
 
 
+GOODBYE = "#GOODBYE"
+_connections = weakref.WeakSet()  # of this process, to servers
+_pid = None  # of the process that has said that it will say goodbye
+
+
+def _say_goodbye():
+    for connection in list(_connections):
+        try:
+            connection.send((None, GOODBYE, (), {}))
+        except Exception:  # the server is gone
+            pass
+
+
+def _connect(self, inherited=BaseProxy._connect):
+    global _pid
+    inherited(self)
+    _connections.add(self._tls.connection)
+    if _pid != os.getpid():
+        _pid = os.getpid()
+        util.Finalize(None, _say_goodbye, exitpriority=-100)
+
+
+BaseProxy._connect = _connect
+
+
+class _Client:
+    """A client's connection, as the server sees it: it hears the goodbye."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self.left = False
+
+    def recv(self):
+        request = self._connection.recv()
+        if type(request) is tuple and len(request) == 4 and request[1] == GOODBYE:
+            self.left = True
+            raise EOFError
+        return request
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+
 def _give_back(server):
-    """The client of this thread has hung up."""
+    """The client of this thread was killed."""
     for lock in list(_held.__dict__.get("locks", ())):
         lock.release()
     for entry in list(server.id_to_obj.values()):
@@ -53,10 +100,12 @@ class Server(Server):
     """The server of a manager."""
 
     def serve_client(self, conn):
+        client = _Client(conn)
         try:
-            super().serve_client(conn)
+            super().serve_client(client)
         finally:
-            _give_back(self)
+            if not client.left:
+                _give_back(self)
 
 
 BaseManager._Server = Server
