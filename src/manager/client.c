@@ -563,6 +563,7 @@ static int check_args(mp_value **args, mp_value **kwargs)
         return 0;
     mp_value_free(*args);
     mp_value_free(*kwargs);
+    *args = *kwargs = NULL;
     return mp__fail(MP_ETYPE, "arguments are a tuple and a dict");
 }
 

@@ -402,6 +402,19 @@ TEST(calls_without_waiting)
     mp_manager_free(m);
 }
 
+TEST(arguments_that_are_none)
+{
+    mp_manager *m = manager_of("fork");
+    mp_proxy *l = made(m, "list", NULL);
+    mp_value *v = mp_value_str("neither a tuple nor a dict");
+    EXPECT_EQ(mp_proxy_call(l, "append", mp_value_ref(v), NULL, NULL, SECONDS), MP_ETYPE);
+    EXPECT_EQ(mp_proxy_send(l, "append", NULL, mp_value_ref(v)), MP_ETYPE);
+    EXPECT_STR(harness_repr(v), "'neither a tuple nor a dict'");
+    EXPECT_STR(called(l, "__len__", A0()), "0");
+    mp_proxy_free(l);
+    mp_manager_free(m);
+}
+
 TEST(large_answers_and_slow_readers)
 {
     mp_manager *m = manager_of("fork");
