@@ -222,6 +222,11 @@ static void unpark(mp__call **place)
 static bool try_again(mp__call **place, bool gone)
 {
     mp__call *call = *place;
+    if (call->client->dead && gone) { /* before the object goes, nothing may point to it */
+        unpark(place);
+        free_call(call);
+        return true;
+    }
     if (call->client->dead) /* its burial forgets the call: nothing is to be given to it */
         return false;
     int r = gone ? mp__raise("RuntimeError", "the object is no more") : mp__entry_call(call);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Owns the tests of managers: their objects, what waits there, and clients that die. */
 #include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "harness.h"
 
@@ -479,4 +482,83 @@ TEST(two_hundred_clients)
     mp_proxy_free(d);
     EVENTUALLY(mp_manager_count(m) == 0);
     mp_manager_free(m);
+}
+
+/* ---- what happens at once, as a server sees it: it is stopped meanwhile ---- */
+
+static void write_address(void *data, const char *address)
+{
+    char text[200];
+    snprintf(text, sizeof text, "%s", address);
+    EXPECT_EQ(write(*(int *)data, text, sizeof text), sizeof text);
+}
+
+/* A server without a key in a process whose number is known. */
+static pid_t serving(mp_manager **ret_manager)
+{
+    int fds[2];
+    char address[200];
+    EXPECT_OK(pipe(fds));
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(mp_manager_serve(NULL, write_address, &fds[1]) != 0);
+    EXPECT(read(fds[0], address, sizeof address) > 0);
+    close(fds[0]);
+    close(fds[1]);
+    *ret_manager = mp_manager_connect(address, NULL, 0);
+    EXPECT(*ret_manager);
+    return pid;
+}
+
+/* A process that calls a method of an object and waits for the answer: of the one of the token, or of a new
+ * one of the type.  A condition is acquired first. */
+static pid_t caller(mp_manager *m, mp_value *token, const char *type, const char *method)
+{
+    int fds[2];
+    char byte = 0;
+    EXPECT_OK(pipe(fds));
+    pid_t pid = fork();
+    if (pid == 0) {
+        mp_manager *mine = mp_manager_connect(mp_manager_address(m), NULL, 0);
+        mp_proxy *p = token ? mp_manager_proxy(mine, token) : mp_manager_create(mine, type, NULL);
+        if (strcmp(mp_proxy_type(p), "Condition") == 0)
+            mp_proxy_call(p, "acquire", NULL, NULL, NULL, SECONDS);
+        if (mp_proxy_send(p, method, NULL, NULL) || write(fds[1], &byte, 1) != 1)
+            _exit(1);
+        mp_manager_recv(mine, NULL, SECONDS);
+        _exit(0);
+    }
+    mp_value_free(token);
+    EXPECT_EQ(read(fds[0], &byte, 1), 1);
+    close(fds[0]);
+    close(fds[1]);
+    EXPECT(mp_manager_count(m) > 0); /* by now it has got the call */
+    return pid;
+}
+
+static void killed(pid_t pid)
+{
+    EXPECT_OK(kill(pid, SIGKILL));
+    EXPECT_EQ(waitpid(pid, NULL, 0), pid);
+}
+
+static void ended(mp_manager *m, pid_t server)
+{
+    int status = -1;
+    EXPECT_OK(mp_manager_shutdown(m));
+    EXPECT_EQ(waitpid(server, &status, 0), server);
+    EXPECT_EQ(status, 0);
+    mp_manager_free(m);
+}
+
+TEST(the_last_to_know_an_object_dies_while_it_waits)
+{
+    mp_manager *m;
+    pid_t server = serving(&m);
+    pid_t child = caller(m, NULL, "Queue", "get");
+    EXPECT_OK(kill(server, SIGSTOP));
+    killed(child); /* its call and its reference end at once */
+    EXPECT_OK(kill(server, SIGCONT));
+    EVENTUALLY(mp_manager_count(m) == 0);
+    ended(m, server);
 }
