@@ -338,8 +338,8 @@ static const mp__builtin_method dict_methods[] = {{"__getitem__", dict_getitem},
                                                   {"clear", dict_clear},
                                                   {NULL, NULL}};
 
-const mp__builtin mp__type_dict = {"dict", dict_create, dict_destroy,
-                                   NULL,   dict_copy,   dict_methods};
+const mp__builtin mp__type_dict = {"dict",    dict_create,  dict_destroy, NULL,
+                                   dict_copy, dict_methods, NULL};
 
 /* ---- Namespace: a dict of attributes ---- */
 
@@ -361,5 +361,5 @@ static const mp__builtin_method namespace_methods[] = {{"__getattribute__", name
                                                        {"__delattr__", dict_delitem},
                                                        {NULL, NULL}};
 
-const mp__builtin mp__type_namespace = {"Namespace", dict_create, dict_destroy,
-                                        NULL,        dict_copy,   namespace_methods};
+const mp__builtin mp__type_namespace = {"Namespace", dict_create,       dict_destroy, NULL,
+                                        dict_copy,   namespace_methods, NULL};

@@ -441,7 +441,8 @@ static const mp__builtin_method list_methods[] = {
     {"count", list_count},     {"reverse", list_reverse},       {"sort", list_sort},
     {"clear", list_clear},     {"copy", list_copied},           {NULL, NULL}};
 
-const mp__builtin mp__type_list = {"list", list_create, free_vector, NULL, list_copy, list_methods};
+const mp__builtin mp__type_list = {"list",    list_create,  free_vector, NULL,
+                                   list_copy, list_methods, NULL};
 
 /* ---- Value and Array: with a type code, which is only remembered ---- */
 
@@ -481,8 +482,8 @@ static mp_value *value_copy(void *object)
 static const mp__builtin_method value_methods[] = {
     {"get", value_get}, {"set", value_set}, {NULL, NULL}};
 
-const mp__builtin mp__type_value = {"Value", value_create, free_vector,
-                                    NULL,    value_copy,   value_methods};
+const mp__builtin mp__type_value = {"Value",    value_create,  free_vector, NULL,
+                                    value_copy, value_methods, NULL};
 
 static void *array_create(mp__call *call)
 {
@@ -500,8 +501,8 @@ static void *array_create(mp__call *call)
 static const mp__builtin_method array_methods[] = {
     {"__len__", list_len}, {"__getitem__", list_get}, {"__setitem__", list_set}, {NULL, NULL}};
 
-const mp__builtin mp__type_array = {"Array", array_create, free_vector,
-                                    NULL,    list_copy,    array_methods};
+const mp__builtin mp__type_array = {"Array",   array_create,  free_vector, NULL,
+                                    list_copy, array_methods, NULL};
 
 /* ---- iterators ---- */
 
@@ -527,5 +528,5 @@ static const mp__builtin_method iterator_methods[] = {{"__next__", iterator_next
                                                       {"close", iterator_iter},
                                                       {NULL, NULL}};
 
-const mp__builtin mp__type_iterator = {"Iterator", list_create, free_vector,
-                                       NULL,       list_copy,   iterator_methods};
+const mp__builtin mp__type_iterator = {"Iterator", list_create,      free_vector, NULL,
+                                       list_copy,  iterator_methods, NULL};

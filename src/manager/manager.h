@@ -74,6 +74,7 @@ typedef struct mp__builtin {
     void (*gone)(mp__entry *entry, mp__client *client); /* it has hung up; NULL: nothing to do */
     mp_value *(*copy)(void *object);                    /* for #GETVALUE and str(); NULL: none */
     const mp__builtin_method *methods;
+    void (*lost)(mp__call *call, mp_value *result); /* the client was dead already; NULL: nothing */
 } mp__builtin;
 
 struct mp__object_entry {

@@ -189,12 +189,18 @@ static void answer_proxy(mp__call *call)
 
 static void answer_call(mp__call *call, int r)
 {
-    if (r < 0)
+    const mp__builtin *type = call->entry->builtin;
+    if (r < 0) {
         answer_error(call->server, call->client);
-    else if (call->result_type)
+    } else if (call->result_type) {
         answer_proxy(call);
-    else
+    } else {
+        mp_value *result = mp_value_ref(call->result);
         answer_value(call->server, call->client, call->result);
+        if (call->client->dead && type && type->lost)
+            type->lost(call, result);
+        mp_value_free(result);
+    }
 }
 
 static void park(mp__call *call)

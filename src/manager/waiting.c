@@ -99,8 +99,9 @@ static void lock_gone(mp__entry *entry, mp__client *client)
 static const mp__builtin_method lock_methods[] = {
     {"acquire", lock_acquire}, {"release", lock_release}, {"locked", lock_locked}, {NULL, NULL}};
 
-const mp__builtin mp__type_lock = {"Lock", lock_create, free, lock_gone, NULL, lock_methods};
-const mp__builtin mp__type_rlock = {"RLock", rlock_create, free, lock_gone, NULL, lock_methods};
+const mp__builtin mp__type_lock = {"Lock", lock_create, free, lock_gone, NULL, lock_methods, NULL};
+const mp__builtin mp__type_rlock = {"RLock", rlock_create, free, lock_gone,
+                                    NULL,    lock_methods, NULL};
 
 /* ---- Semaphore and BoundedSemaphore ---- */
 
@@ -165,15 +166,23 @@ static int semaphore_value(mp__call *call, void *object)
     return mp__return(call, mp_value_int(((semaphore *)object)->value));
 }
 
+static void semaphore_lost(mp__call *call, mp_value *result)
+{
+    int taken = 0;
+    semaphore *s = call->entry->object;
+    if (strcmp(call->method, "acquire") == 0 && mp_value_get_bool(result, &taken) == 0 && taken)
+        s->value++;
+}
+
 static const mp__builtin_method semaphore_methods[] = {{"acquire", semaphore_acquire},
                                                        {"release", semaphore_release},
                                                        {"get_value", semaphore_value},
                                                        {NULL, NULL}};
 
-const mp__builtin mp__type_semaphore = {"Semaphore", semaphore_create, free, NULL,
-                                        NULL,        semaphore_methods};
+const mp__builtin mp__type_semaphore = {"Semaphore", semaphore_create,  free,          NULL,
+                                        NULL,        semaphore_methods, semaphore_lost};
 const mp__builtin mp__type_bounded = {"BoundedSemaphore", bounded_create, free, NULL, NULL,
-                                      semaphore_methods};
+                                      semaphore_methods,  semaphore_lost};
 
 /* ---- Condition: a recursive lock, and calls of wait that are parked ---- */
 
@@ -238,6 +247,32 @@ static int condition_notify_all(mp__call *call, void *object)
     return notify(call, object, INT64_MAX);
 }
 
+/* The client that was notified is dead: another one that waits is notified instead. */
+static void pass_on(mp__entry *entry, const mp__client *client)
+{
+    for (mp__call *c = entry->parked; c; c = c->next)
+        if (c->client != client && strcmp(c->method, "wait") == 0 &&
+            !(c->phase & (NOTIFIED | TIMED_OUT))) {
+            c->phase |= NOTIFIED;
+            return;
+        }
+}
+
+static void condition_gone(mp__entry *entry, mp__client *client)
+{
+    lock_gone(entry, client);
+    for (mp__call *c = entry->parked; c; c = c->next)
+        if (c->client == client && strcmp(c->method, "wait") == 0 && (c->phase & NOTIFIED))
+            pass_on(entry, client);
+}
+
+static void condition_lost(mp__call *call, mp_value *result)
+{
+    (void)result;
+    if (strcmp(call->method, "wait") == 0 && (call->phase & NOTIFIED))
+        pass_on(call->entry, call->client);
+}
+
 static const mp__builtin_method condition_methods[] = {{"acquire", lock_acquire},
                                                        {"release", lock_release},
                                                        {"locked", lock_locked},
@@ -246,8 +281,8 @@ static const mp__builtin_method condition_methods[] = {{"acquire", lock_acquire}
                                                        {"notify_all", condition_notify_all},
                                                        {NULL, NULL}};
 
-const mp__builtin mp__type_condition = {"Condition", rlock_create, free,
-                                        lock_gone,   NULL,         condition_methods};
+const mp__builtin mp__type_condition = {
+    "Condition", rlock_create, free, condition_gone, NULL, condition_methods, condition_lost};
 
 /* ---- Event ---- */
 
@@ -292,7 +327,7 @@ static const mp__builtin_method event_methods[] = {{"set", event_set},
                                                    {"wait", event_wait},
                                                    {NULL, NULL}};
 
-const mp__builtin mp__type_event = {"Event", event_create, free, NULL, NULL, event_methods};
+const mp__builtin mp__type_event = {"Event", event_create, free, NULL, NULL, event_methods, NULL};
 
 /* ---- Barrier ---- */
 
@@ -390,8 +425,8 @@ static const mp__builtin_method barrier_methods[] = {{"wait", barrier_wait},
                                                      {"__getattribute__", barrier_attribute},
                                                      {NULL, NULL}};
 
-const mp__builtin mp__type_barrier = {"Barrier",    barrier_create, free,
-                                      barrier_gone, NULL,           barrier_methods};
+const mp__builtin mp__type_barrier = {"Barrier", barrier_create,  free, barrier_gone,
+                                      NULL,      barrier_methods, NULL};
 
 /* ---- Queue and JoinableQueue ---- */
 
@@ -579,6 +614,15 @@ static void queue_gone(mp__entry *entry, mp__client *client)
         }
 }
 
+/* Nobody has got what was taken out.  A JoinableQueue gets it back when the client is buried. */
+static void queue_lost(mp__call *call, mp_value *result)
+{
+    queue *q = call->entry->object;
+    if (strncmp(call->method, "get", 3) == 0 &&
+        mp__vector_insert(&q->items, q->first, &result, 1) < 0)
+        mp__log(MP_LOG_ERROR, "no memory for what a client had taken from a queue");
+}
+
 static const mp__builtin_method queue_methods[] = {{"put", queue_put},
                                                    {"get", queue_get},
                                                    {"put_nowait", queue_put_nowait},
@@ -590,7 +634,7 @@ static const mp__builtin_method queue_methods[] = {{"put", queue_put},
                                                    {"join", queue_join},
                                                    {NULL, NULL}};
 
-const mp__builtin mp__type_queue = {"Queue", queue_create, queue_destroy,
-                                    NULL,    NULL,         queue_methods};
+const mp__builtin mp__type_queue = {"Queue", queue_create,  queue_destroy, NULL,
+                                    NULL,    queue_methods, queue_lost};
 const mp__builtin mp__type_joinable = {
-    "JoinableQueue", joinable_create, queue_destroy, queue_gone, NULL, queue_methods};
+    "JoinableQueue", joinable_create, queue_destroy, queue_gone, NULL, queue_methods, NULL};

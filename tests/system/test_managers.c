@@ -525,8 +525,7 @@ static pid_t caller(mp_manager *m, mp_value *token, const char *type, const char
             mp_proxy_call(p, "acquire", NULL, NULL, NULL, SECONDS);
         if (mp_proxy_send(p, method, NULL, NULL) || write(fds[1], &byte, 1) != 1)
             _exit(1);
-        mp_manager_recv(mine, NULL, SECONDS);
-        _exit(0);
+        _exit(mp_manager_recv(mine, NULL, MP_SECONDS(5)) != 0);
     }
     mp_value_free(token);
     EXPECT_EQ(read(fds[0], &byte, 1), 1);
@@ -561,4 +560,65 @@ TEST(the_last_to_know_an_object_dies_while_it_waits)
     EXPECT_OK(kill(server, SIGCONT));
     EVENTUALLY(mp_manager_count(m) == 0);
     ended(m, server);
+}
+
+TEST(what_a_dead_client_was_to_get_goes_to_others)
+{
+    mp_manager *m;
+    mp_value *v;
+    pid_t server = serving(&m);
+    mp_proxy *q = made(m, "Queue", NULL), *s = made(m, "Semaphore", A1(0));
+    pid_t gets = caller(m, mp_proxy_token(q), NULL, "get");
+    pid_t acquires = caller(m, mp_proxy_token(s), NULL, "acquire");
+    EXPECT_STR(called(q, "qsize", A0()), "0");
+    EXPECT_OK(kill(server, SIGSTOP));
+    EXPECT_OK(mp_proxy_send(q, "put", A1("item"), NULL)); /* the server sees this first */
+    EXPECT_OK(mp_proxy_send(s, "release", NULL, NULL));
+    killed(gets);
+    killed(acquires);
+    EXPECT_OK(kill(server, SIGCONT));
+    for (int i = 0; i < 2; i++) {
+        EXPECT_OK(mp_manager_recv(m, &v, SECONDS));
+        EXPECT_STR(harness_repr(v), "None");
+    }
+    EXPECT_STR(called(q, "get", A2(1, 5)), "'item'");
+    EXPECT_STR(called(s, "acquire", A2(1, 5)), "True");
+    mp_proxy_free(q);
+    mp_proxy_free(s);
+    ended(m, server);
+}
+
+/* The first of two that wait is killed, before the server sees the notification or after. */
+static void notify_a_dead_one(bool before)
+{
+    mp_manager *m;
+    mp_value *v;
+    pid_t server = serving(&m);
+    mp_proxy *c = made(m, "Condition", NULL);
+    pid_t first = caller(m, mp_proxy_token(c), NULL, "wait");
+    pid_t second = caller(m, mp_proxy_token(c), NULL, "wait");
+    EXPECT_STR(called(c, "acquire", A0()), "True");
+    EXPECT_OK(kill(server, SIGSTOP));
+    if (before)
+        killed(first);
+    EXPECT_OK(mp_proxy_send(c, "notify", NULL, NULL));
+    EXPECT_OK(mp_proxy_send(c, "release", NULL, NULL));
+    if (!before)
+        killed(first);
+    EXPECT_OK(kill(server, SIGCONT));
+    for (int i = 0; i < 2; i++) {
+        EXPECT_OK(mp_manager_recv(m, &v, SECONDS));
+        EXPECT_STR(harness_repr(v), "None");
+    }
+    int status = 0;
+    EXPECT_EQ(waitpid(second, &status, 0), second);
+    EXPECT_EQ(status, 0);
+    mp_proxy_free(c);
+    ended(m, server);
+}
+
+TEST(a_notification_of_a_dead_client_is_passed_on)
+{
+    notify_a_dead_one(true);
+    notify_a_dead_one(false);
 }
