@@ -96,12 +96,6 @@ static void answer(mp__server *server, mp__client *c, int made, mp__reply *reply
     free(reply->bytes);
 }
 
-static void answer_value(mp__server *server, mp__client *c, mp_value *value)
-{
-    mp__reply reply;
-    answer(server, c, mp__reply_value(&reply, "#RETURN", value), &reply);
-}
-
 /* What mp__raise() has left. */
 static void answer_error(mp__server *server, mp__client *c)
 {
@@ -110,6 +104,18 @@ static void answer_error(mp__server *server, mp__client *c)
     mp__reply reply;
     mp__raised(&module, &name, &arg);
     answer(server, c, mp__reply_error(&reply, module, name, arg), &reply);
+}
+
+static void answer_value(mp__server *server, mp__client *c, mp_value *value)
+{
+    mp__reply reply;
+    int made = mp__reply_value(&reply, "#RETURN", value);
+    if (made < 0) { /* a method of the program's own has returned what cannot be sent */
+        mp__raise(made == -ENOMEM ? "MemoryError" : "TypeError", "%s", mp_error_detail());
+        answer_error(server, c);
+    } else {
+        answer(server, c, made, &reply);
+    }
 }
 
 /* For requests that no method answers: Python's clients make a RemoteError of the text. */
@@ -374,6 +380,35 @@ static mp_value *run_function(mp__call *call)
     return mp_manager_raise("AssertionError", "%.60s unrecognized", name);
 }
 
+static bool is_item_method(const char *name)
+{
+    return strcmp(name, "__getitem__") == 0 || strcmp(name, "__setitem__") == 0 ||
+           strcmp(name, "__delitem__") == 0;
+}
+
+/* What can be sent back, or the slice that takes a part of a list. */
+static bool may_be_given(const mp__call *call, size_t i)
+{
+    const char *name;
+    const mp_value *arg = mp_value_item(call->args, i), *args, *state;
+    if (mp__is_plain(arg))
+        return true;
+    const mp__builtin *type = call->entry ? call->entry->builtin : NULL;
+    bool sliced = type == &mp__type_list || type == &mp__type_array;
+    return i == 0 && sliced && mp__described(arg, &name, &args, &state) &&
+           strcmp(name, "builtins.slice") == 0 && mp__is_plain(args) && mp__is_plain(state) &&
+           is_item_method(call->method);
+}
+
+/* Objects of a client's own classes are refused here: they could be kept, but never given back. */
+static int check_request(const mp__call *call)
+{
+    bool good = mp__is_plain(call->kwargs) || strcmp(call->method, "get_methods") == 0;
+    for (int64_t i = 0; good && i < mp_value_len(call->args); i++)
+        good = may_be_given(call, (size_t)i) || strcmp(call->method, "get_methods") == 0;
+    return good ? 0 : mp__raise("TypeError", "this server takes plain values only, no objects");
+}
+
 /* (id, method, args, kwargs); the request is taken over. */
 static void run_request(mp__server *server, mp__client *c, mp_value *request)
 {
@@ -393,7 +428,7 @@ static void run_request(mp__server *server, mp__client *c, mp_value *request)
     const mp_value *id = mp_value_item(request, 0);
     if (!c->serving || mp_value_kind(id) == MP_KIND_NONE) {
         bool was_serving = c->serving;
-        mp_value *result = run_function(call);
+        mp_value *result = check_request(call) < 0 ? NULL : run_function(call);
         c->last = !c->serving; /* Python's clients use a connection for one of these */
         if (result)
             answer_value(server, c, result);
@@ -405,12 +440,16 @@ static void run_request(mp__server *server, mp__client *c, mp_value *request)
         return;
     }
     call->entry = mp__entry_find(server, text_of(id));
-    if (call->entry) {
+    if (call->entry && check_request(call) == 0) {
         run_call(call);
         return;
     }
-    mp__raise_value("KeyError", mp_value_ref(id));
-    answer_traceback(server, c);
+    if (call->entry) {
+        answer_error(server, c);
+    } else {
+        mp__raise("KeyError", "%s", text_of(id));
+        answer_traceback(server, c);
+    }
     free_call(call);
 }
 
@@ -422,14 +461,19 @@ static void read_requests(mp__server *server, mp__client *c)
         int r = mp_connection_recv_buffer(c->connection, &buffer, MP_NOWAIT);
         if (r == -ETIMEDOUT)
             return;
-        if (r == 0) {
-            r = mp__message_read(buffer, &request);
-            mp_buffer_free(buffer);
+        if (r < 0) {
+            c->dead = true; /* the end, or no message */
+            return;
         }
-        if (r < 0)
-            c->dead = true; /* the end, or nonsense */
-        else
+        r = mp__message_read(buffer, &request);
+        mp_buffer_free(buffer);
+        if (r == 0) {
             run_request(server, c, request);
+        } else { /* an argument that is no value, for one: what comes next is none the worse */
+            c->last = !c->serving;
+            mp__raise("ValueError", "%s", mp_error_detail());
+            answer_traceback(server, c);
+        }
     }
 }
 

@@ -104,6 +104,7 @@ static const mp__handle_ops mark_ops = {"class", 0, NULL, NULL, NULL, NULL};
 static mp_value the_mark = {.head = {(uint32_t)MP__MAGIC_VALUE, 1},
                             .kind = MP_KIND_HANDLE,
                             .immortal = true,
+                            .holds_class = true,
                             .weight = 1,
                             .handle = {&mark_ops, NULL}};
 
@@ -121,6 +122,11 @@ bool mp__described(const mp_value *value, const char **ret_name, const mp_value 
     *ret_args = value->seq.items[2];
     *ret_state = value->seq.items[3];
     return true;
+}
+
+bool mp__is_plain(const mp_value *value)
+{
+    return !value->holds_class;
 }
 
 /* Takes all of them over. */

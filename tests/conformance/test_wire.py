@@ -245,6 +245,27 @@ try:
     raise AssertionError
 except ValueError as error:
     assert str(error) == "a greeting is a word"
+import datetime, decimal
+lock2 = m.Lock()
+lock2.acquire()
+sys.setrecursionlimit(20000)
+deep = []
+for i in range(1100):
+    deep = [deep] if i % 2 else (deep,)
+for bad in [datetime.date(2020, 1, 1), [decimal.Decimal(1)], {"x": slice(1, 2)}, lock, slice(1), deep]:
+    for call in [l.append, q.put, d.__contains__, lambda bad: d.update(k=bad), g.greet]:
+        try:
+            call(bad)
+            raise AssertionError(bad)
+        except (TypeError, RemoteError) as error:
+            pass
+assert list(l) == [8, 9, 4, "x"] and q.empty() and len(d) == 2
+assert not lock2.acquire(False)  # the server has not given up the connection
+try:
+    m.list([datetime.date(2020, 1, 1)])
+    raise AssertionError
+except RemoteError as error:
+    assert "TypeError" in str(error)
 try:
     m.Greeter()
     raise AssertionError
