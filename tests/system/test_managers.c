@@ -418,6 +418,22 @@ TEST(arguments_that_are_none)
     mp_manager_free(m);
 }
 
+TEST(a_failed_call_keeps_the_references)
+{
+    mp_manager *m = manager_of("fork");
+    mp_proxy *d = made(m, "dict", NULL);
+    mp_connection *a, *b;
+    EXPECT_OK(mp_pipe(1, &a, &b));
+    EXPECT(!mp_manager_create(m, "list", args_of(mp_value_connection(a), NULL, NULL)));
+    EXPECT_EQ(mp_error_code(), MP_ETYPE);
+    mp_connection_free(a);
+    mp_connection_free(b);
+    EXPECT_STR(called(d, "__len__", A0()), "0");
+    EXPECT_EQ(mp_manager_count(m), 1);
+    mp_proxy_free(d);
+    mp_manager_free(m);
+}
+
 TEST(large_answers_and_slow_readers)
 {
     mp_manager *m = manager_of("fork");
