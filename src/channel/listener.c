@@ -225,7 +225,7 @@ static int welcome(mp_listener *l, int fd, const mp__address *from, mp_connectio
 /* Takes in those that have connected, as many as may be half open. */
 static int take_in(mp_listener *l, mp_connection **ret_connection)
 {
-    while (l->n < l->most) {
+    for (unsigned i = 0; i < l->most && l->n < l->most; i++) { /* some hang up at once */
         mp__address from;
         int fd = mp__os_stream_accept(l->fd, &from);
         if (fd == -EAGAIN)
@@ -321,7 +321,7 @@ static int accept_one(mp_listener *l, mp_connection **ret_connection, mp__deadli
         r = wait_for_any(l, deadline);
         if (r < 0)
             return r;
-        bool late = r == 0 && mp__deadline_left(deadline, mp__os_now()) == 0;
+        bool late = mp__deadline_left(deadline, mp__os_now()) <= 0; /* however much is going on */
         r = listen_to_all(l, ret_connection);
         if (r == 0)
             r = take_in(l, ret_connection);

@@ -585,8 +585,10 @@ static void bury_all(mp__server *server)
 static int accept_all(mp__server *server)
 {
     mp_connection *connection;
-    int r;
-    while ((r = mp_listener_accept(server->listener, &connection, MP_NOWAIT)) != -ETIMEDOUT) {
+    for (int i = 0; i < AT_ONCE; i++) { /* the clients that are there have their turn, too */
+        int r = mp_listener_accept(server->listener, &connection, MP_NOWAIT);
+        if (r == -ETIMEDOUT)
+            return 0;
         if (r == 0)
             add_client(server, connection);
         else if (r != -EACCES)
