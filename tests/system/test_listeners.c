@@ -365,6 +365,50 @@ TEST(a_flood_of_peers_does_not_hold_up_the_time_limit)
         pthread_join(f.threads[i], NULL);
 }
 
+TEST(a_forked_child_closes_for_itself)
+{
+    call c;
+    mp_connection *server;
+    mp_listener *l = listening(NULL, NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        mp_listener_free(l);
+        _exit(0);
+    }
+    EXPECT_EQ(waitpid(child, NULL, 0), child);
+    connecting(&c, mp_listener_address(l), NULL);
+    EXPECT_OK(mp_listener_accept(l, &server, SECONDS));
+    pthread_join(c.thread, NULL);
+    mp_connection_free(server);
+    mp_connection_free(c.connection);
+    mp_listener_free(l);
+}
+
+static void *accept_thread(void *arg)
+{
+    mp_connection *c;
+    return (void *)(intptr_t)(mp_listener_accept(arg, &c, MP_FOREVER) == MP_ECLOSED);
+}
+
+TEST(a_forked_child_ends_its_own_accept)
+{
+    int status = 0;
+    mp_listener *l = listening(NULL, NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        void *good = NULL;
+        pthread_create(&thread, NULL, accept_thread, l);
+        mp_wait(NULL, 0, MP_MS(50)); /* whether it polls by now or not */
+        mp_listener_close(l);
+        pthread_join(thread, &good);
+        _exit(good ? 0 : 1);
+    }
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    mp_listener_free(l);
+}
+
 TEST(a_forked_child_accepts_for_itself)
 {
     mp_listener *l = listening(NULL, "secret");
