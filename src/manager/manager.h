@@ -128,6 +128,7 @@ struct mp__server {
     mp__client **clients; /* by descriptor */
     size_t nclients;
     mp__deadline wake; /* the earliest deadline of a parked call */
+    mp__deadline deaf; /* no descriptors or memory: until then, no more clients; 0: it listens */
 };
 
 /* server.c: something was done to an object: those that wait for it are tried again. */

@@ -17,6 +17,7 @@
 #define PUBLIC_REFS 64 /* references of one client to start with */
 #define AT_ONCE 16     /* requests of one client in a row */
 #define LAST_WORDS MP_SECONDS(1)
+#define DEAF MP_MS(100)
 
 struct mp__client {
     mp_connection *connection;
@@ -582,17 +583,33 @@ static void bury_all(mp__server *server)
     }
 }
 
+/* Who could not be accepted is still there, and would be reported again and again. */
+static int stop_listening(mp__server *server)
+{
+    mp__log(MP_LOG_WARNING, "manager: no room for a client: %s", mp_error_detail());
+    server->deaf = mp__deadline_after(mp__os_now(), DEAF);
+    return mp__os_group_remove(server->group, mp_listener_fd(server->listener));
+}
+
 static int accept_all(mp__server *server)
 {
     mp_connection *connection;
+    if (server->deaf > mp__os_now())
+        return 0;
+    if (server->deaf) {
+        int e = mp__os_group_add(server->group, mp_listener_fd(server->listener));
+        server->deaf = e < 0 ? mp__deadline_after(mp__os_now(), DEAF) : 0;
+    }
     for (int i = 0; i < AT_ONCE; i++) { /* the clients that are there have their turn, too */
         int r = mp_listener_accept(server->listener, &connection, MP_NOWAIT);
         if (r == -ETIMEDOUT)
             return 0;
         if (r == 0)
             add_client(server, connection);
-        else if (r != -EACCES)
-            return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? 0 : r;
+        else if (r == MP_ECLOSED || r == -EINVAL || r == -EBADF || r == -EINTR)
+            return r;
+        else if (r != -EACCES) /* no room here, or a trouble of the network */
+            return stop_listening(server);
     }
     return 0;
 }
@@ -602,7 +619,8 @@ static int serve(mp__server *server)
     int fds[64], r = 0;
     while (r >= 0 && !server->over) {
         mp_time left = mp__deadline_left(server->wake, mp__os_now());
-        int n = mp__os_group_wait(server->group, fds, 64, left < LAST_WORDS ? left : LAST_WORDS);
+        mp_time most = server->deaf ? DEAF : LAST_WORDS;
+        int n = mp__os_group_wait(server->group, fds, 64, left < most ? left : most);
         if (n == -EINTR && !atomic_load(&mp__interruptible))
             continue;
         if (n < 0)

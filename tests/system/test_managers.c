@@ -2,6 +2,10 @@
 /* Owns the tests of managers: their objects, what waits there, and clients that die. */
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -509,6 +513,8 @@ static void write_address(void *data, const char *address)
     EXPECT_EQ(write(*(int *)data, text, sizeof text), sizeof text);
 }
 
+static rlim_t most_descriptors; /* of the next server; 0: as many as here */
+
 /* A server without a key in a process whose number is known. */
 static pid_t serving(mp_manager **ret_manager)
 {
@@ -516,8 +522,12 @@ static pid_t serving(mp_manager **ret_manager)
     char address[200];
     EXPECT_OK(pipe(fds));
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
+        struct rlimit most = {most_descriptors, most_descriptors};
+        if (most_descriptors)
+            setrlimit(RLIMIT_NOFILE, &most);
         _exit(mp_manager_serve(NULL, write_address, &fds[1]) != 0);
+    }
     EXPECT(read(fds[0], address, sizeof address) > 0);
     close(fds[0]);
     close(fds[1]);
@@ -637,4 +647,35 @@ TEST(a_notification_of_a_dead_client_is_passed_on)
 {
     notify_a_dead_one(true);
     notify_a_dead_one(false);
+}
+
+TEST(no_more_descriptors)
+{
+    mp_manager *m;
+    int fds[100], status = -1;
+    struct rusage usage;
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    most_descriptors = 64;
+    pid_t server = serving(&m);
+    const char *name = mp_manager_address(m);
+    mp_proxy *d = made(m, "dict", NULL);
+    EXPECT_STR(called(d, "__len__", A0()), "0");
+    memcpy(a.sun_path + 1, name + 1, strlen(name) - 1);
+    for (int i = 0; i < 100; i++) {
+        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        EXPECT_OK(connect(fds[i], (struct sockaddr *)&a,
+                          (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))));
+    }
+    mp_wait(NULL, 0, MP_SECONDS(1));
+    EXPECT_STR(called(d, "__len__", A0()), "0"); /* those that it has are served */
+    for (int i = 0; i < 100; i++)
+        close(fds[i]);
+    mp_proxy_free(d);
+    EVENTUALLY(mp_manager_count(m) == 0);
+    EXPECT_OK(mp_manager_shutdown(m));
+    EXPECT_EQ(wait4(server, &status, 0, &usage), server);
+    EXPECT_EQ(status, 0);
+    EXPECT(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec == 0 &&
+           usage.ru_utime.tv_usec + usage.ru_stime.tv_usec < 500000); /* it was not busy */
+    mp_manager_free(m);
 }
