@@ -83,11 +83,14 @@ static int list_add_all(mp__vector *v, size_t at, const mp_value *from)
                          mp_value_type_name(from));
     size_t n = (size_t)mp_value_len(from);
     int r = mp__vector_reserve(v, v->n + n);
-    for (size_t i = 0; r == 0 && i < n; i++) {
-        mp_value *item = mp_value_item(from, i);
-        r = mp__vector_insert(v, at + i, &item, 1);
-    }
-    return r;
+    if (r < 0)
+        return r;
+    if (v->n > at)
+        memmove(v->items + at + n, v->items + at, (v->n - at) * sizeof *v->items);
+    for (size_t i = 0; i < n; i++)
+        v->items[at + i] = mp_value_ref(mp_value_item(from, i));
+    v->n += n;
+    return 0;
 }
 
 static void *list_create(mp__call *call)
@@ -208,6 +211,24 @@ static int list_set(mp__call *call, void *object)
     return mp__return(call, mp_value_none());
 }
 
+static void take_away(mp__vector *v, slice s)
+{
+    if (s.step < 0) /* the same ones, the first one first */
+        s = (slice){s.start + (s.n - 1) * s.step, -s.step, s.n};
+    if (!s.n)
+        return;
+    size_t next = (size_t)s.start, kept = next;
+    for (size_t i = kept; i < v->n; i++)
+        if (s.n && i == next) {
+            mp_value_free(v->items[i]);
+            next += (size_t)s.step;
+            s.n--;
+        } else {
+            v->items[kept++] = v->items[i];
+        }
+    v->n = kept;
+}
+
 static int list_del(mp__call *call, void *object)
 {
     mp__vector *v = object;
@@ -222,9 +243,7 @@ static int list_del(mp__call *call, void *object)
             return (int)i;
         s = (slice){i, 1, 1};
     }
-    for (int64_t i = 0; i < s.n; i++) /* the last one first */
-        mp__vector_remove(
-            v, (size_t)(s.step > 0 ? s.start + (s.n - 1 - i) * s.step : s.start + i * s.step), 1);
+    take_away(v, s);
     return mp__return(call, mp_value_none());
 }
 
@@ -319,14 +338,18 @@ static int list_count(mp__call *call, void *object)
     return mp__return(call, mp_value_int(n));
 }
 
-static int list_reverse(mp__call *call, void *object)
+static void reverse(mp__vector *v)
 {
-    mp__vector *v = object;
     for (size_t i = 0; i < v->n / 2; i++) {
         mp_value *swap = v->items[i];
         v->items[i] = v->items[v->n - 1 - i];
         v->items[v->n - 1 - i] = swap;
     }
+}
+
+static int list_reverse(mp__call *call, void *object)
+{
+    reverse(object);
     return mp__return(call, mp_value_none());
 }
 
@@ -506,14 +529,21 @@ const mp__builtin mp__type_array = {"Array",   array_create,  free_vector, NULL,
 
 /* ---- iterators ---- */
 
+/* The last one is the next, so that the others stay where they are. */
+static void *iterator_create(mp__call *call)
+{
+    mp__vector *v = list_create(call);
+    if (v)
+        reverse(v);
+    return v;
+}
+
 static int iterator_next(mp__call *call, void *object)
 {
     mp__vector *v = object;
     if (!v->n)
         return mp__raise_value("StopIteration", NULL);
-    mp_value *item = mp_value_ref(v->items[0]);
-    mp__vector_remove(v, 0, 1);
-    return mp__return(call, item);
+    return mp__return(call, v->items[--v->n]);
 }
 
 static int iterator_iter(mp__call *call, void *object)
@@ -528,5 +558,5 @@ static const mp__builtin_method iterator_methods[] = {{"__next__", iterator_next
                                                       {"close", iterator_iter},
                                                       {NULL, NULL}};
 
-const mp__builtin mp__type_iterator = {"Iterator", list_create,      free_vector, NULL,
-                                       list_copy,  iterator_methods, NULL};
+const mp__builtin mp__type_iterator = {"Iterator", iterator_create,  free_vector, NULL,
+                                       NULL,       iterator_methods, NULL};

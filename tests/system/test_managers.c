@@ -679,3 +679,51 @@ TEST(no_more_descriptors)
            usage.ru_utime.tv_usec + usage.ru_stime.tv_usec < 500000); /* it was not busy */
     mp_manager_free(m);
 }
+
+/* Each of these is one call, or one for each item; a quadratic one takes minutes. */
+TEST(large_containers)
+{
+    enum { N = 200000 };
+    mp_manager *m = manager_of("fork");
+    mp_value **items = calloc(N, sizeof *items), *v;
+    for (int i = 0; i < N; i++)
+        items[i] = mp_value_int(i);
+    mp_value *all = mp_value_list(items, N);
+    free(items);
+    mp_proxy *l = made(m, "list", args_of(mp_value_ref(all), NULL, NULL));
+    EXPECT_STR(called(l, "__imul__", A1(5)), "None");
+    EXPECT_STR(called(l, "__len__", A0()), "1000000");
+    mp_proxy *it = made(m, "Iterator", args_of(all, NULL, NULL));
+    for (int i = 0; i < N; i++) {
+        if (i % 64 == 0)
+            for (int k = i; k < i + 64 && k < N; k++)
+                EXPECT_OK(mp_proxy_send(it, "__next__", NULL, NULL));
+        int64_t n = -1;
+        EXPECT_OK(mp_manager_recv(m, &v, SECONDS));
+        mp_value_get_int(v, &n);
+        mp_value_free(v);
+        EXPECT_EQ(n, i);
+    }
+    EXPECT_STR(called(it, "__next__", A0()), "StopIteration");
+    mp_proxy_free(it);
+    mp_proxy_free(l);
+    mp_proxy *d = made(m, "dict", NULL);
+    for (int i = 0; i < N; i += 64) {
+        for (int k = i; k < i + 64; k++)
+            EXPECT_OK(mp_proxy_send(d, "__setitem__", A2(k, k), NULL));
+        for (int k = i; k < i + 64; k++)
+            EXPECT_OK(mp_manager_recv(m, NULL, SECONDS));
+    }
+    for (int i = 0; i < N; i += 64) {
+        for (int k = i; k < i + 64; k++)
+            EXPECT_OK(mp_proxy_send(d, "popitem", NULL, NULL));
+        for (int k = i; k < i + 64; k++)
+            EXPECT_OK(mp_manager_recv(m, NULL, SECONDS));
+    }
+    EXPECT_STR(called(d, "__len__", A0()), "0");
+    EXPECT_STR(called(d, "popitem", A0()), "KeyError: 'popitem(): dictionary is empty'");
+    EXPECT_STR(called(d, "__setitem__", A2("a", 1)), "None");
+    EXPECT_STR(called(d, "popitem", A0()), "('a', 1)");
+    mp_proxy_free(d);
+    mp_manager_free(m);
+}
