@@ -125,11 +125,23 @@ typedef struct slice {
     int64_t start, step, n;
 } slice;
 
+/* An index of a slice, brought into -most to most. */
+static int64_t whole(const mp_value *v, int64_t most)
+{
+    int64_t i = 0;
+    size_t size;
+    if (mp_value_get_int(v, &i) == -ERANGE) {
+        const unsigned char *bytes = mp_value_get_bytes(v, &size);
+        i = bytes[size - 1] & 0x80 ? -most : most;
+    }
+    return i < -most ? -most : i > most ? most : i;
+}
+
 static int64_t bound(const mp_value *v, int64_t otherwise, int64_t n, int64_t step)
 {
-    int64_t i;
-    if (mp_value_get_int(v, &i) < 0)
+    if (mp_value_kind(v) == MP_KIND_NONE)
         return otherwise;
+    int64_t i = whole(v, 2 * n + 1);
     i += i < 0 ? n : 0;
     int64_t low = step < 0 ? -1 : 0, high = step < 0 ? n - 1 : n;
     return i < low ? low : i > high ? high : i;
@@ -144,7 +156,14 @@ static int slice_of(const mp_value *v, size_t size, slice *ret_slice)
     if (!mp__described(v, &name, &args, &state) || strcmp(name, "builtins.slice") != 0 ||
         mp_value_len(args) != 3)
         return 0;
-    mp_value_get_int(mp_value_item(args, 2), &step);
+    for (size_t i = 0; i < 3; i++) {
+        mp_kind kind = mp_value_kind(mp_value_item(args, i));
+        if (kind != MP_KIND_NONE && kind != MP_KIND_INT && kind != MP_KIND_BOOL &&
+            kind != MP_KIND_BIGINT)
+            return mp__raise("TypeError", "slice indices must be integers or None");
+    }
+    if (mp_value_kind(mp_value_item(args, 2)) != MP_KIND_NONE)
+        step = whole(mp_value_item(args, 2), n + 2); /* never 1 for one that is not */
     if (step == 0)
         return mp__raise("ValueError", "slice step cannot be zero");
     int64_t start = bound(mp_value_item(args, 0), step < 0 ? n - 1 : 0, n, step);
@@ -322,8 +341,14 @@ static int list_remove(mp__call *call, void *object)
 
 static int list_index(mp__call *call, void *object)
 {
+    mp__vector *v = object;
     NEED(what, 0, "item");
-    int64_t i = list_find(object, what);
+    const mp_value *from = mp__arg(call, 1, NULL), *to = mp__arg(call, 2, NULL);
+    int64_t n = (int64_t)v->n, end = to ? bound(to, n, n, 1) : n,
+            i = from ? bound(from, 0, n, 1) : 0;
+    while (i < end && !mp_value_equal(v->items[i], what))
+        i++;
+    i = i < end ? i : -1;
     return i < 0 ? mp__raise("ValueError", "it is not in the list")
                  : mp__return(call, mp_value_int(i));
 }
