@@ -61,9 +61,13 @@ static bool lock_take(lock *l, mp__client *client)
 
 static int lock_acquire(mp__call *call, void *object)
 {
+    double seconds;
     int waits = may_wait(call, 0, "blocking");
     if (waits < 0)
         return waits;
+    const mp_value *timeout = mp__arg(call, 1, "timeout");
+    if (!call->phase && timeout && mp_value_get_float(timeout, &seconds) == 0 && seconds == -1)
+        call->deadline = MP__NEVER; /* so Python's locks have it */
     if (lock_take(object, call->client))
         return mp__return(call, mp_value_bool(1));
     if (!waits || call->late)
@@ -333,6 +337,7 @@ const mp__builtin mp__type_event = {"Event", event_create, free, NULL, NULL, eve
 
 typedef struct barrier {
     int64_t parties, arrived;
+    mp_value *timeout; /* of a wait that gives none; NULL: none */
     uint64_t generation;
     bool broken;    /* and stays so until it is reset */
     bool ended_bad; /* the last generation was reset under its waiters */
@@ -340,14 +345,27 @@ typedef struct barrier {
 
 static void *barrier_create(mp__call *call)
 {
-    const mp_value *parties = mp__arg(call, 0, "parties");
+    const mp_value *parties = mp__arg(call, 0, "parties"), *action = mp__arg(call, 1, "action");
+    const mp_value *timeout = mp__arg(call, 2, "timeout");
+    if (mp__arg_deadline(call, timeout) < 0)
+        return NULL;
+    if (action && mp_value_kind(action) != MP_KIND_NONE)
+        return mp_manager_raise("TypeError", "this server runs no functions, so no actions");
     barrier *b = new_object(sizeof *b);
     if (b && (!parties || mp_value_get_int(parties, &b->parties) < 0 || b->parties < 1)) {
         mp__raise("ValueError", "parties must be > 0");
         free(b);
         b = NULL;
     }
+    if (b && timeout)
+        b->timeout = mp_value_ref(timeout);
     return b;
+}
+
+static void barrier_destroy(void *object)
+{
+    mp_value_free(((barrier *)object)->timeout);
+    free(object);
 }
 
 static int barrier_broken(void)
@@ -359,7 +377,9 @@ static int barrier_wait(mp__call *call, void *object)
 {
     barrier *b = object;
     if (!call->phase) {
-        int r = mp__arg_deadline(call, mp__arg(call, 0, "timeout"));
+        const mp_value *timeout = mp__arg(call, 0, "timeout");
+        bool given = timeout && mp_value_kind(timeout) != MP_KIND_NONE;
+        int r = mp__arg_deadline(call, given ? timeout : b->timeout);
         if (r < 0 || b->broken)
             return r < 0 ? r : barrier_broken();
         int64_t index = b->arrived++;
@@ -414,9 +434,10 @@ static int barrier_attribute(mp__call *call, void *object)
 /* One of those that wait will never come out: the others would wait for ever. */
 static void barrier_gone(mp__entry *entry, mp__client *client)
 {
+    barrier *b = entry->object;
     for (mp__call *c = entry->parked; c; c = c->next)
-        if (c->client == client)
-            ((barrier *)entry->object)->broken = true;
+        if (c->client == client && c->data == b->generation)
+            b->broken = true;
 }
 
 static const mp__builtin_method barrier_methods[] = {{"wait", barrier_wait},
@@ -425,8 +446,8 @@ static const mp__builtin_method barrier_methods[] = {{"wait", barrier_wait},
                                                      {"__getattribute__", barrier_attribute},
                                                      {NULL, NULL}};
 
-const mp__builtin mp__type_barrier = {"Barrier", barrier_create,  free, barrier_gone,
-                                      NULL,      barrier_methods, NULL};
+const mp__builtin mp__type_barrier = {
+    "Barrier", barrier_create, barrier_destroy, barrier_gone, NULL, barrier_methods, NULL};
 
 /* ---- Queue and JoinableQueue ---- */
 

@@ -727,3 +727,37 @@ TEST(large_containers)
     mp_proxy_free(d);
     mp_manager_free(m);
 }
+
+TEST(a_barrier_outlives_one_that_came_and_died)
+{
+    mp_manager *m;
+    mp_value *v;
+    pid_t server = serving(&m);
+    mp_proxy *b = made(m, "Barrier", A1(2));
+    EXPECT_STR(called(b, "__getattribute__", A1("n_waiting")), "0");
+    pid_t child = caller(m, mp_proxy_token(b), NULL, "wait");
+    EXPECT_OK(kill(server, SIGSTOP));
+    killed(child);
+    EXPECT_OK(mp_proxy_send(b, "wait", NULL, NULL)); /* the second one: it is complete */
+    EXPECT_OK(kill(server, SIGCONT));
+    EXPECT_OK(mp_manager_recv(m, &v, SECONDS));
+    EXPECT_STR(harness_repr(v), "1");
+    EXPECT_STR(called(b, "__getattribute__", A1("broken")), "False");
+    mp_proxy_free(b);
+    ended(m, server);
+}
+
+TEST(time_limits_as_in_python)
+{
+    mp_manager *m = manager_of("fork");
+    mp_proxy *b = made(m, "Barrier", args_of(mp_v(2), mp_value_none(), mp_v(0.05)));
+    EXPECT_STR(called(b, "wait", A0()), "BrokenBarrierError");
+    EXPECT(!mp_manager_create(m, "Barrier", A2(2, "action")));
+    EXPECT_HAS(mp_error_detail(), "TypeError");
+    mp_proxy *l = made(m, "Lock", NULL);
+    EXPECT_STR(called(l, "acquire", A2(1, -1)), "True");
+    EXPECT_EQ(mp_proxy_call(l, "acquire", A2(1, -1), NULL, NULL, MP_MS(100)), -ETIMEDOUT);
+    mp_proxy_free(b);
+    mp_proxy_free(l);
+    mp_manager_free(m);
+}
