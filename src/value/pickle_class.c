@@ -135,10 +135,11 @@ static void push_description(reader *r, mp_value *name, mp_value *args, mp_value
     mp_value *items[] = {&the_mark, name, args, state};
     mp_value *v = r->error ? NULL : mp__reader_new_container(r, MP_KIND_TUPLE);
     for (int i = 0; i < 4; i++) {
-        int e = v && items[i] && !r->error ? mp__seq_push(v, items[i]) : -ENOMEM;
-        if (e < 0 && v && !r->error)
+        bool push = v && items[i] && !r->error;
+        int e = push ? mp__seq_push(v, items[i]) : -ENOMEM; /* takes it, also when it fails */
+        if (e < 0 && !r->error)
             r->error = e;
-        if (!v || !items[i])
+        if (!push)
             mp_value_free(items[i]);
     }
     if (v && !r->error)
