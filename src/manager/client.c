@@ -466,6 +466,23 @@ static int call_refs(mp_manager *m, const char *function, mp_value *args, mp_val
     return r;
 }
 
+/* The first reference of what came as a result; a server in Python does not ask whose it is. */
+static int adopt(mp_manager *m, mp_value *id)
+{
+    mp_value *nothing = NULL;
+    notice_fork(m);
+    pthread_mutex_lock(&m->refs_lock);
+    int r = open_refs(m);
+    bool native = m->kind == NATIVE;
+    pthread_mutex_unlock(&m->refs_lock);
+    if (r == 0 && native)
+        r = call_refs(m, "adopt", mp_value_tuple(&id, 1), &nothing);
+    else
+        mp_value_free(id);
+    mp_value_free(nothing);
+    return r;
+}
+
 mp_proxy *mp_manager_create(mp_manager *manager, const char *type, mp_value *args)
 {
     MP__CHECK_NULL(mp__is(manager, MP__MAGIC_MANAGER) && type);
@@ -518,7 +535,7 @@ mp_proxy *mp_manager_proxy(mp_manager *manager, mp_value *token)
     }
     const char *id = mp_value_get_str(mp_value_item(token, 2), &size);
     mp_value *nothing = NULL;
-    int r = 0;
+    int r = fresh ? adopt(manager, mp_value_str(id)) : 0;
     if (!fresh) {
         mp_value *arg = mp_value_str(id);
         r = call_refs(manager, "incref", mp_value_tuple(&arg, 1), &nothing);

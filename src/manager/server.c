@@ -156,13 +156,14 @@ static int hold(mp__client *c, mp__entry *e)
     return 0;
 }
 
-static void let_go(mp__client *c, const mp__entry *e)
+static bool let_go(mp__client *c, const mp__entry *e)
 {
     for (size_t i = c->nrefs; i-- > 0;)
         if (strcmp(c->refs[i].id, e->id) == 0) {
             c->refs[i] = c->refs[--c->nrefs];
-            return;
+            return true;
         }
+    return false;
 }
 
 /* ---- calls ---- */
@@ -331,11 +332,19 @@ static mp_value *do_ref(mp__call *call, bool more)
         if (call->client->native && hold(call->client, e) < 0)
             return NULL;
         e->refs++;
-    } else {
-        if (call->client->native)
-            let_go(call->client, e); /* what came as the result of a call is nobody's */
-        mp__entry_unref(call->server, e);
+    } else if (!call->client->native || let_go(call->client, e)) {
+        mp__entry_unref(call->server,
+                        e); /* one that it does not hold went with another connection */
     }
+    return mp_value_none();
+}
+
+/* The first reference of what came as the result of a call, which was nobody's, becomes the client's. */
+static mp_value *do_adopt(mp__call *call)
+{
+    mp__entry *e = entry_of_arg(call, 0);
+    if (!e || (call->client->native && hold(call->client, e) < 0))
+        return NULL;
     return mp_value_none();
 }
 
@@ -362,6 +371,8 @@ static mp_value *run_function(mp__call *call)
         return do_create(call);
     if (strcmp(name, "incref") == 0 || strcmp(name, "decref") == 0)
         return do_ref(call, name[0] == 'i');
+    if (strcmp(name, "adopt") == 0)
+        return do_adopt(call);
     if (strcmp(name, "get_methods") == 0)
         return do_methods(call);
     if (strcmp(name, "number_of_objects") == 0)

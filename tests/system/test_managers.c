@@ -761,3 +761,24 @@ TEST(time_limits_as_in_python)
     mp_proxy_free(l);
     mp_manager_free(m);
 }
+
+TEST(the_iterator_of_a_killed_client_goes)
+{
+    mp_manager *m;
+    pid_t server = serving(&m), child = fork();
+    if (child == 0) {
+        mp_value *token;
+        mp_manager *mine = mp_manager_connect(mp_manager_address(m), NULL, 0);
+        mp_proxy *d = mp_manager_create(mine, "dict", NULL);
+        mp_proxy_call(d, "__iter__", NULL, NULL, &token, SECONDS);
+        mp_proxy *it = mp_manager_proxy(mine, token);
+        mp_proxy_call(d, "__iter__", NULL, NULL, &token, SECONDS);
+        mp_proxy_free(mp_manager_proxy(mine, token));
+        _exit(it ? (int)mp_manager_count(mine) : 0);
+    }
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(WEXITSTATUS(status), 2); /* the dict and one iterator */
+    EVENTUALLY(mp_manager_count(m) == 0);
+    ended(m, server);
+}
