@@ -397,6 +397,8 @@ static int receive_from(mp_connection *c, int fd, receipt *in, mp_time timeout)
     int r = mp__stream_enter(&c->stream->receiving, deadline);
     if (r < 0)
         return r;
+    if (timeout > 0 && timeout != MP_FOREVER) /* it may have waited for its turn */
+        timeout = mp__deadline_left(deadline, mp__os_now());
     r = receive_by(c, fd, in, timeout);
     if (r < 0)
         mp__stream_stash(c->stream, in->data);

@@ -22,6 +22,7 @@
 #define HALF_OPEN 256u
 #define MOST_HALF_OPEN 65536u
 #define BACKLOG 128
+#define LOOK MP_MS(100)
 
 typedef struct peer {
     mp_connection *connection;
@@ -115,11 +116,13 @@ int mp_listener_close(mp_listener *listener)
     MP__CHECK(mp__is(listener, MP__MAGIC_LISTENER));
     if (atomic_exchange(&listener->closed, true))
         return 0;
-    if (listener->fd >= 0 && listener->maker == atomic_load(&mp__fork_count) &&
-        mp__os_address_is_path(&listener->address))
+    bool maker = listener->fd >= 0 && listener->maker == atomic_load(&mp__fork_count);
+    if (maker && mp__os_address_is_path(&listener->address))
         mp__os_unlink(listener->text);
-    /* A thread that accepts is polling the descriptor: it looks again, and lets go of it. */
-    mp__os_shutdown_both(listener->fd);
+    /* A thread that accepts is polling the descriptor: it looks again, and lets go of it.  In a forked child
+     * it looks from time to time: the socket is the parent's, too. */
+    if (maker)
+        mp__os_shutdown_both(listener->fd);
     if (mp__stream_enter(&listener->accepting, MP__NEVER) == 0) {
         while (listener->n)
             drop(listener, listener->n - 1);
@@ -225,7 +228,7 @@ static int welcome(mp_listener *l, int fd, const mp__address *from, mp_connectio
 /* Takes in those that have connected, as many as may be half open. */
 static int take_in(mp_listener *l, mp_connection **ret_connection)
 {
-    while (l->n < l->most) {
+    for (unsigned i = 0; i < l->most && l->n < l->most; i++) { /* some hang up at once */
         mp__address from;
         int fd = mp__os_stream_accept(l->fd, &from);
         if (fd == -EAGAIN)
@@ -309,19 +312,23 @@ static int wait_for_any(mp_listener *l, mp__deadline deadline)
         deadline = l->peers[i].deadline < deadline ? l->peers[i].deadline : deadline;
     }
     l->fds[l->n] = (mp__pollfd){l->n < l->most ? l->fd : -1, MP__POLLIN, 0};
+    if (l->maker != l->fork_count) { /* nothing tells of a close */
+        mp__deadline look = mp__deadline_after(mp__os_now(), LOOK);
+        deadline = look < deadline ? look : deadline;
+    }
     return mp__poll_until(l->fds, l->n + 1, deadline);
 }
 
 static int accept_one(mp_listener *l, mp_connection **ret_connection, mp__deadline deadline)
 {
-    int r = take_over(l);
+    int r = atomic_load(&l->closed) ? 0 : take_over(l);
     while (r == 0) {
         if (atomic_load(&l->closed))
             return mp__fail(MP_ECLOSED, "the listener was closed by this program");
         r = wait_for_any(l, deadline);
         if (r < 0)
             return r;
-        bool late = r == 0 && mp__deadline_left(deadline, mp__os_now()) == 0;
+        bool late = mp__deadline_left(deadline, mp__os_now()) <= 0; /* however much is going on */
         r = listen_to_all(l, ret_connection);
         if (r == 0)
             r = take_in(l, ret_connection);

@@ -75,11 +75,13 @@ static mp_value *request_of(mp_value *id, const char *method, mp_value *args, mp
     return mp_value_tuple(items, 4);
 }
 
-static int receive(mp_connection *c, mp_value **ret_value, mp_time timeout)
+/* `usable`: a whole message came, whatever is in it, so the connection is as good as before. */
+static int receive(mp_connection *c, mp_value **ret_value, mp_time timeout, bool *ret_usable)
 {
     mp_buffer *buffer;
     mp_value *message;
     int r = mp_connection_recv_buffer(c, &buffer, timeout);
+    *ret_usable = r >= 0;
     if (r < 0)
         return r == MP_EOF ? mp__fail(-EPIPE, "the manager's server is gone") : r;
     r = mp__message_read(buffer, &message);
@@ -88,10 +90,12 @@ static int receive(mp_connection *c, mp_value **ret_value, mp_time timeout)
 }
 
 /* Calls a function of the server on a connection. */
-static int call_on(mp_connection *c, const char *function, mp_value *args, mp_value **ret_value)
+static int call_on(mp_connection *c, const char *function, mp_value *args, mp_value **ret_value,
+                   bool *ret_usable)
 {
     int r = mp_connection_send(c, request_of(mp_value_none(), function, args, NULL), CONNECT);
-    return r < 0 ? r : receive(c, ret_value, MP_FOREVER);
+    *ret_usable = r == MP_ETYPE || r == MP_ELIMIT || r == -ENOMEM || r == -EINTR; /* not sent */
+    return r < 0 ? r : receive(c, ret_value, MP_FOREVER, ret_usable);
 }
 
 static int call_server(mp_manager *m, const char *function, mp_value *args, mp_value **ret_value)
@@ -101,7 +105,8 @@ static int call_server(mp_manager *m, const char *function, mp_value *args, mp_v
         mp_value_free(args);
         return mp_error_code();
     }
-    int r = call_on(c, function, args, ret_value);
+    bool usable;
+    int r = call_on(c, function, args, ret_value, &usable);
     mp_connection_free(c);
     return r;
 }
@@ -183,8 +188,9 @@ static int open_serving(mp_manager *m, mp_connection **ret_connection, mp_value 
 {
     mp_connection *c = open_connection(m);
     mp_value *name = c ? mp_value_str("multiproc") : NULL;
-    int r =
-        c ? call_on(c, "accept_connection", mp_value_tuple(&name, 1), ret_word) : mp_error_code();
+    bool usable;
+    int r = c ? call_on(c, "accept_connection", mp_value_tuple(&name, 1), ret_word, &usable)
+              : mp_error_code();
     if (r < 0)
         mp_connection_free(c);
     else
@@ -521,18 +527,38 @@ static int call_refs(mp_manager *m, const char *function, mp_value *args, mp_val
 {
     notice_fork(m);
     pthread_mutex_lock(&m->refs_lock);
+    bool usable = true;
     int r = open_refs(m);
     if (r < 0)
         mp_value_free(args);
     else if (m->refs)
-        r = call_on(m->refs, function, args, ret_value);
+        r = call_on(m->refs, function, args, ret_value, &usable);
     else
         r = call_server(m, function, args, ret_value);
-    if (r < 0 && r != MP_EREMOTE && m->refs) {
+    while (r == -EINTR && m->refs && !usable) /* without its answer, all references would go */
+        r = receive(m->refs, ret_value, MP_FOREVER, &usable);
+    if (!usable && m->refs) {
         mp_connection_free(m->refs);
         m->refs = NULL;
     }
     pthread_mutex_unlock(&m->refs_lock);
+    return r;
+}
+
+/* The first reference of what came as a result; a server in Python does not ask whose it is. */
+static int adopt(mp_manager *m, mp_value *id)
+{
+    mp_value *nothing = NULL;
+    notice_fork(m);
+    pthread_mutex_lock(&m->refs_lock);
+    int r = open_refs(m);
+    bool native = m->kind == NATIVE;
+    pthread_mutex_unlock(&m->refs_lock);
+    if (r == 0 && native)
+        r = call_refs(m, "adopt", mp_value_tuple(&id, 1), &nothing);
+    else
+        mp_value_free(id);
+    mp_value_free(nothing);
     return r;
 }
 
@@ -588,7 +614,7 @@ mp_proxy *mp_manager_proxy(mp_manager *manager, mp_value *token)
     }
     const char *id = mp_value_get_str(mp_value_item(token, 2), &size);
     mp_value *nothing = NULL;
-    int r = 0;
+    int r = fresh ? adopt(manager, mp_value_str(id)) : 0;
     if (!fresh) {
         mp_value *arg = mp_value_str(id);
         r = call_refs(manager, "incref", mp_value_tuple(&arg, 1), &nothing);
@@ -642,6 +668,7 @@ static int check_args(mp_value **args, mp_value **kwargs)
         return 0;
     mp_value_free(*args);
     mp_value_free(*kwargs);
+    *args = *kwargs = NULL;
     return mp__fail(MP_ETYPE, "arguments are a tuple and a dict");
 }
 
@@ -683,11 +710,12 @@ int mp_proxy_send(mp_proxy *proxy, const char *method, mp_value *args, mp_value 
 static int receive_answer(line *l, mp_value **ret_value, mp_time timeout)
 {
     mp_value *value = NULL;
-    int r = receive(l->connection, &value, timeout);
+    bool usable;
+    int r = receive(l->connection, &value, timeout, &usable);
     if (r == -EINTR)
         return r;
     l->sent--;
-    if (r < 0 && r != MP_EREMOTE) {
+    if (!usable) {
         char why[200]; /* closing forgets it */
         snprintf(why, sizeof why, "%s", mp_error_detail());
         close_line(l);
@@ -707,8 +735,9 @@ int mp_manager_recv(mp_manager *manager, mp_value **ret_value, mp_time timeout)
     line *l = line_of(manager, false);
     if (!l || !l->sent)
         return mp__fail(-ENOMSG, "this thread has sent no call that was not answered");
-    if (timeout != MP_FOREVER && mp_connection_poll(l->connection, timeout) == 0)
-        return -ETIMEDOUT;
+    int r = timeout == MP_FOREVER ? 1 : mp_connection_poll(l->connection, timeout);
+    if (r <= 0)
+        return r == 0 ? -ETIMEDOUT : r;
     return receive_answer(l, ret_value, MP_FOREVER);
 }
 

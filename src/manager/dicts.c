@@ -11,6 +11,7 @@ typedef struct dict {
     mp__vector pairs;
     uint32_t *index;   /* of `size` places: number of the pair + 1; 0: none */
     size_t size, gone; /* pairs that were deleted have NULL as their key */
+    size_t end;        /* behind it there are only deleted ones */
 } dict;
 
 static size_t dict_count(const dict *d)
@@ -47,7 +48,7 @@ static int dict_rebuild(dict *d, size_t more)
             d->pairs.items[kept + 1] = d->pairs.items[i + 1];
             kept += 2;
         }
-    d->pairs.n = kept;
+    d->pairs.n = d->end = kept;
     d->gone = 0;
     free(d->index);
     d->index = index;
@@ -82,8 +83,10 @@ static int dict_put(dict *d, const mp_value *key, const mp_value *value)
     }
     mp_value *pair[] = {(mp_value *)(uintptr_t)key, (mp_value *)(uintptr_t)value};
     r = mp__vector_insert(&d->pairs, d->pairs.n, pair, 2);
-    if (r == 0)
+    if (r == 0) {
         *place = (uint32_t)(d->pairs.n / 2);
+        d->end = d->pairs.n;
+    }
     return r;
 }
 
@@ -279,9 +282,10 @@ static int dict_pop(mp__call *call, void *object)
 static int dict_popitem(mp__call *call, void *object)
 {
     dict *d = object;
-    size_t i = d->pairs.n;
+    size_t i = d->end;
     while (i && !d->pairs.items[i - 2])
         i -= 2;
+    d->end = i;
     if (!i)
         return mp__raise_value("KeyError", mp_value_str("popitem(): dictionary is empty"));
     mp_value *pair[] = {mp_value_ref(d->pairs.items[i - 2]), NULL};
@@ -313,7 +317,7 @@ static int dict_clear(mp__call *call, void *object)
     dict *d = object;
     for (size_t i = 0; i < d->pairs.n; i++)
         mp_value_free(d->pairs.items[i]);
-    d->pairs.n = d->gone = 0;
+    d->pairs.n = d->gone = d->end = 0;
     if (d->size)
         memset(d->index, 0, d->size * sizeof *d->index);
     return mp__return(call, mp_value_none());
@@ -338,8 +342,8 @@ static const mp__builtin_method dict_methods[] = {{"__getitem__", dict_getitem},
                                                   {"clear", dict_clear},
                                                   {NULL, NULL}};
 
-const mp__builtin mp__type_dict = {"dict", dict_create, dict_destroy,
-                                   NULL,   dict_copy,   dict_methods};
+const mp__builtin mp__type_dict = {"dict",    dict_create,  dict_destroy, NULL,
+                                   dict_copy, dict_methods, NULL};
 
 /* ---- Namespace: a dict of attributes ---- */
 
@@ -361,5 +365,5 @@ static const mp__builtin_method namespace_methods[] = {{"__getattribute__", name
                                                        {"__delattr__", dict_delitem},
                                                        {NULL, NULL}};
 
-const mp__builtin mp__type_namespace = {"Namespace", dict_create, dict_destroy,
-                                        NULL,        dict_copy,   namespace_methods};
+const mp__builtin mp__type_namespace = {"Namespace", dict_create,       dict_destroy, NULL,
+                                        dict_copy,   namespace_methods, NULL};

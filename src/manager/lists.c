@@ -83,11 +83,14 @@ static int list_add_all(mp__vector *v, size_t at, const mp_value *from)
                          mp_value_type_name(from));
     size_t n = (size_t)mp_value_len(from);
     int r = mp__vector_reserve(v, v->n + n);
-    for (size_t i = 0; r == 0 && i < n; i++) {
-        mp_value *item = mp_value_item(from, i);
-        r = mp__vector_insert(v, at + i, &item, 1);
-    }
-    return r;
+    if (r < 0)
+        return r;
+    if (v->n > at)
+        memmove(v->items + at + n, v->items + at, (v->n - at) * sizeof *v->items);
+    for (size_t i = 0; i < n; i++)
+        v->items[at + i] = mp_value_ref(mp_value_item(from, i));
+    v->n += n;
+    return 0;
 }
 
 static void *list_create(mp__call *call)
@@ -122,11 +125,23 @@ typedef struct slice {
     int64_t start, step, n;
 } slice;
 
+/* An index of a slice, brought into -most to most. */
+static int64_t whole(const mp_value *v, int64_t most)
+{
+    int64_t i = 0;
+    size_t size;
+    if (mp_value_get_int(v, &i) == -ERANGE) {
+        const unsigned char *bytes = mp_value_get_bytes(v, &size);
+        i = bytes[size - 1] & 0x80 ? -most : most;
+    }
+    return i < -most ? -most : i > most ? most : i;
+}
+
 static int64_t bound(const mp_value *v, int64_t otherwise, int64_t n, int64_t step)
 {
-    int64_t i;
-    if (mp_value_get_int(v, &i) < 0)
+    if (mp_value_kind(v) == MP_KIND_NONE)
         return otherwise;
+    int64_t i = whole(v, 2 * n + 1);
     i += i < 0 ? n : 0;
     int64_t low = step < 0 ? -1 : 0, high = step < 0 ? n - 1 : n;
     return i < low ? low : i > high ? high : i;
@@ -141,7 +156,14 @@ static int slice_of(const mp_value *v, size_t size, slice *ret_slice)
     if (!mp__described(v, &name, &args, &state) || strcmp(name, "builtins.slice") != 0 ||
         mp_value_len(args) != 3)
         return 0;
-    mp_value_get_int(mp_value_item(args, 2), &step);
+    for (size_t i = 0; i < 3; i++) {
+        mp_kind kind = mp_value_kind(mp_value_item(args, i));
+        if (kind != MP_KIND_NONE && kind != MP_KIND_INT && kind != MP_KIND_BOOL &&
+            kind != MP_KIND_BIGINT)
+            return mp__raise("TypeError", "slice indices must be integers or None");
+    }
+    if (mp_value_kind(mp_value_item(args, 2)) != MP_KIND_NONE)
+        step = whole(mp_value_item(args, 2), n + 2); /* never 1 for one that is not */
     if (step == 0)
         return mp__raise("ValueError", "slice step cannot be zero");
     int64_t start = bound(mp_value_item(args, 0), step < 0 ? n - 1 : 0, n, step);
@@ -209,6 +231,24 @@ static int list_set(mp__call *call, void *object)
     return mp__return(call, mp_value_none());
 }
 
+static void take_away(mp__vector *v, slice s)
+{
+    if (s.step < 0) /* the same ones, the first one first */
+        s = (slice){s.start + (s.n - 1) * s.step, -s.step, s.n};
+    if (!s.n)
+        return;
+    size_t next = (size_t)s.start, kept = next;
+    for (size_t i = kept; i < v->n; i++)
+        if (s.n && i == next) {
+            mp_value_free(v->items[i]);
+            next += (size_t)s.step;
+            s.n--;
+        } else {
+            v->items[kept++] = v->items[i];
+        }
+    v->n = kept;
+}
+
 static int list_del(mp__call *call, void *object)
 {
     mp__vector *v = object;
@@ -223,9 +263,7 @@ static int list_del(mp__call *call, void *object)
             return (int)i;
         s = (slice){i, 1, 1};
     }
-    for (int64_t i = 0; i < s.n; i++) /* the last one first */
-        mp__vector_remove(
-            v, (size_t)(s.step > 0 ? s.start + (s.n - 1 - i) * s.step : s.start + i * s.step), 1);
+    take_away(v, s);
     return mp__return(call, mp_value_none());
 }
 
@@ -304,8 +342,14 @@ static int list_remove(mp__call *call, void *object)
 
 static int list_index(mp__call *call, void *object)
 {
+    mp__vector *v = object;
     NEED(what, 0, "item");
-    int64_t i = list_find(object, what);
+    const mp_value *from = mp__arg(call, 1, NULL), *to = mp__arg(call, 2, NULL);
+    int64_t n = (int64_t)v->n, end = to ? bound(to, n, n, 1) : n,
+            i = from ? bound(from, 0, n, 1) : 0;
+    while (i < end && !mp_value_equal(v->items[i], what))
+        i++;
+    i = i < end ? i : -1;
     return i < 0 ? mp__raise("ValueError", "it is not in the list")
                  : mp__return(call, mp_value_int(i));
 }
@@ -320,14 +364,18 @@ static int list_count(mp__call *call, void *object)
     return mp__return(call, mp_value_int(n));
 }
 
-static int list_reverse(mp__call *call, void *object)
+static void reverse(mp__vector *v)
 {
-    mp__vector *v = object;
     for (size_t i = 0; i < v->n / 2; i++) {
         mp_value *swap = v->items[i];
         v->items[i] = v->items[v->n - 1 - i];
         v->items[v->n - 1 - i] = swap;
     }
+}
+
+static int list_reverse(mp__call *call, void *object)
+{
+    reverse(object);
     return mp__return(call, mp_value_none());
 }
 
@@ -442,7 +490,8 @@ static const mp__builtin_method list_methods[] = {
     {"count", list_count},     {"reverse", list_reverse},       {"sort", list_sort},
     {"clear", list_clear},     {"copy", list_copied},           {NULL, NULL}};
 
-const mp__builtin mp__type_list = {"list", list_create, free_vector, NULL, list_copy, list_methods};
+const mp__builtin mp__type_list = {"list",    list_create,  free_vector, NULL,
+                                   list_copy, list_methods, NULL};
 
 /* ---- Value and Array: with a type code, which is only remembered ---- */
 
@@ -482,8 +531,8 @@ static mp_value *value_copy(void *object)
 static const mp__builtin_method value_methods[] = {
     {"get", value_get}, {"set", value_set}, {NULL, NULL}};
 
-const mp__builtin mp__type_value = {"Value", value_create, free_vector,
-                                    NULL,    value_copy,   value_methods};
+const mp__builtin mp__type_value = {"Value",    value_create,  free_vector, NULL,
+                                    value_copy, value_methods, NULL};
 
 static void *array_create(mp__call *call)
 {
@@ -501,19 +550,26 @@ static void *array_create(mp__call *call)
 static const mp__builtin_method array_methods[] = {
     {"__len__", list_len}, {"__getitem__", list_get}, {"__setitem__", list_set}, {NULL, NULL}};
 
-const mp__builtin mp__type_array = {"Array", array_create, free_vector,
-                                    NULL,    list_copy,    array_methods};
+const mp__builtin mp__type_array = {"Array",   array_create,  free_vector, NULL,
+                                    list_copy, array_methods, NULL};
 
 /* ---- iterators ---- */
+
+/* The last one is the next, so that the others stay where they are. */
+static void *iterator_create(mp__call *call)
+{
+    mp__vector *v = list_create(call);
+    if (v)
+        reverse(v);
+    return v;
+}
 
 static int iterator_next(mp__call *call, void *object)
 {
     mp__vector *v = object;
     if (!v->n)
         return mp__raise_value("StopIteration", NULL);
-    mp_value *item = mp_value_ref(v->items[0]);
-    mp__vector_remove(v, 0, 1);
-    return mp__return(call, item);
+    return mp__return(call, v->items[--v->n]);
 }
 
 static int iterator_iter(mp__call *call, void *object)
@@ -528,5 +584,5 @@ static const mp__builtin_method iterator_methods[] = {{"__next__", iterator_next
                                                       {"close", iterator_iter},
                                                       {NULL, NULL}};
 
-const mp__builtin mp__type_iterator = {"Iterator", list_create, free_vector,
-                                       NULL,       list_copy,   iterator_methods};
+const mp__builtin mp__type_iterator = {"Iterator", iterator_create,  free_vector, NULL,
+                                       NULL,       iterator_methods, NULL};

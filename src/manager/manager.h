@@ -74,6 +74,7 @@ typedef struct mp__builtin {
     void (*gone)(mp__entry *entry, mp__client *client); /* it has hung up; NULL: nothing to do */
     mp_value *(*copy)(void *object);                    /* for #GETVALUE and str(); NULL: none */
     const mp__builtin_method *methods;
+    void (*lost)(mp__call *call, mp_value *result); /* the client was dead already; NULL: nothing */
 } mp__builtin;
 
 struct mp__object_entry {
@@ -128,6 +129,7 @@ struct mp__server {
     mp__client **clients; /* by descriptor */
     size_t nclients;
     mp__deadline wake; /* the earliest deadline of a parked call */
+    mp__deadline deaf; /* no descriptors or memory: until then, no more clients; 0: it listens */
 };
 
 /* server.c: something was done to an object: those that wait for it are tried again. */

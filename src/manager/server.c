@@ -17,6 +17,7 @@
 #define PUBLIC_REFS 64 /* references of one client to start with */
 #define AT_ONCE 16     /* requests of one client in a row */
 #define LAST_WORDS MP_SECONDS(1)
+#define DEAF MP_MS(100)
 
 struct mp__client {
     mp_connection *connection;
@@ -96,12 +97,6 @@ static void answer(mp__server *server, mp__client *c, int made, mp__reply *reply
     free(reply->bytes);
 }
 
-static void answer_value(mp__server *server, mp__client *c, mp_value *value)
-{
-    mp__reply reply;
-    answer(server, c, mp__reply_value(&reply, "#RETURN", value), &reply);
-}
-
 /* What mp__raise() has left. */
 static void answer_error(mp__server *server, mp__client *c)
 {
@@ -110,6 +105,18 @@ static void answer_error(mp__server *server, mp__client *c)
     mp__reply reply;
     mp__raised(&module, &name, &arg);
     answer(server, c, mp__reply_error(&reply, module, name, arg), &reply);
+}
+
+static void answer_value(mp__server *server, mp__client *c, mp_value *value)
+{
+    mp__reply reply;
+    int made = mp__reply_value(&reply, "#RETURN", value);
+    if (made < 0) { /* a method of the program's own has returned what cannot be sent */
+        mp__raise(made == -ENOMEM ? "MemoryError" : "TypeError", "%s", mp_error_detail());
+        answer_error(server, c);
+    } else {
+        answer(server, c, made, &reply);
+    }
 }
 
 /* For requests that no method answers: Python's clients make a RemoteError of the text. */
@@ -149,13 +156,14 @@ static int hold(mp__client *c, mp__entry *e)
     return 0;
 }
 
-static void let_go(mp__client *c, const mp__entry *e)
+static bool let_go(mp__client *c, const mp__entry *e)
 {
     for (size_t i = c->nrefs; i-- > 0;)
         if (strcmp(c->refs[i].id, e->id) == 0) {
             c->refs[i] = c->refs[--c->nrefs];
-            return;
+            return true;
         }
+    return false;
 }
 
 /* ---- calls ---- */
@@ -189,12 +197,18 @@ static void answer_proxy(mp__call *call)
 
 static void answer_call(mp__call *call, int r)
 {
-    if (r < 0)
+    const mp__builtin *type = call->entry->builtin;
+    if (r < 0) {
         answer_error(call->server, call->client);
-    else if (call->result_type)
+    } else if (call->result_type) {
         answer_proxy(call);
-    else
+    } else {
+        mp_value *result = mp_value_ref(call->result);
         answer_value(call->server, call->client, call->result);
+        if (call->client->dead && type && type->lost)
+            type->lost(call, result);
+        mp_value_free(result);
+    }
 }
 
 static void park(mp__call *call)
@@ -222,13 +236,13 @@ static void unpark(mp__call **place)
 static bool try_again(mp__call **place, bool gone)
 {
     mp__call *call = *place;
-    if (call->client->dead && !gone) /* its burial forgets the call: nothing is to be given to it */
-        return false;
-    if (call->client->dead) { /* the object does not last until then */
+    if (call->client->dead && gone) { /* before the object goes, nothing may point to it */
         unpark(place);
         free_call(call);
         return true;
     }
+    if (call->client->dead) /* its burial forgets the call: nothing is to be given to it */
+        return false;
     int r = gone ? mp__raise("RuntimeError", "the object is no more") : mp__entry_call(call);
     if (r == MP__PARK)
         return false;
@@ -318,11 +332,19 @@ static mp_value *do_ref(mp__call *call, bool more)
         if (call->client->native && hold(call->client, e) < 0)
             return NULL;
         e->refs++;
-    } else {
-        if (call->client->native)
-            let_go(call->client, e); /* what came as the result of a call is nobody's */
-        mp__entry_unref(call->server, e);
+    } else if (!call->client->native || let_go(call->client, e)) {
+        mp__entry_unref(call->server,
+                        e); /* one that it does not hold went with another connection */
     }
+    return mp_value_none();
+}
+
+/* The first reference of what came as the result of a call, which was nobody's, becomes the client's. */
+static mp_value *do_adopt(mp__call *call)
+{
+    mp__entry *e = entry_of_arg(call, 0);
+    if (!e || (call->client->native && hold(call->client, e) < 0))
+        return NULL;
     return mp_value_none();
 }
 
@@ -349,6 +371,8 @@ static mp_value *run_function(mp__call *call)
         return do_create(call);
     if (strcmp(name, "incref") == 0 || strcmp(name, "decref") == 0)
         return do_ref(call, name[0] == 'i');
+    if (strcmp(name, "adopt") == 0)
+        return do_adopt(call);
     if (strcmp(name, "get_methods") == 0)
         return do_methods(call);
     if (strcmp(name, "number_of_objects") == 0)
@@ -366,6 +390,35 @@ static mp_value *run_function(mp__call *call)
         return mp_value_str("multiproc"); /* Python's clients do not look at it */
     }
     return mp_manager_raise("AssertionError", "%.60s unrecognized", name);
+}
+
+static bool is_item_method(const char *name)
+{
+    return strcmp(name, "__getitem__") == 0 || strcmp(name, "__setitem__") == 0 ||
+           strcmp(name, "__delitem__") == 0;
+}
+
+/* What can be sent back, or the slice that takes a part of a list. */
+static bool may_be_given(const mp__call *call, size_t i)
+{
+    const char *name;
+    const mp_value *arg = mp_value_item(call->args, i), *args, *state;
+    if (mp__is_plain(arg))
+        return true;
+    const mp__builtin *type = call->entry ? call->entry->builtin : NULL;
+    bool sliced = type == &mp__type_list || type == &mp__type_array;
+    return i == 0 && sliced && mp__described(arg, &name, &args, &state) &&
+           strcmp(name, "builtins.slice") == 0 && mp__is_plain(args) && mp__is_plain(state) &&
+           is_item_method(call->method);
+}
+
+/* Objects of a client's own classes are refused here: they could be kept, but never given back. */
+static int check_request(const mp__call *call)
+{
+    bool good = mp__is_plain(call->kwargs) || strcmp(call->method, "get_methods") == 0;
+    for (int64_t i = 0; good && i < mp_value_len(call->args); i++)
+        good = may_be_given(call, (size_t)i) || strcmp(call->method, "get_methods") == 0;
+    return good ? 0 : mp__raise("TypeError", "this server takes plain values only, no objects");
 }
 
 /* (id, method, args, kwargs); the request is taken over. */
@@ -387,7 +440,7 @@ static void run_request(mp__server *server, mp__client *c, mp_value *request)
     const mp_value *id = mp_value_item(request, 0);
     if (!c->serving || mp_value_kind(id) == MP_KIND_NONE) {
         bool was_serving = c->serving;
-        mp_value *result = run_function(call);
+        mp_value *result = check_request(call) < 0 ? NULL : run_function(call);
         c->last = !c->serving; /* Python's clients use a connection for one of these */
         if (result)
             answer_value(server, c, result);
@@ -399,12 +452,16 @@ static void run_request(mp__server *server, mp__client *c, mp_value *request)
         return;
     }
     call->entry = mp__entry_find(server, text_of(id));
-    if (call->entry) {
+    if (call->entry && check_request(call) == 0) {
         run_call(call);
         return;
     }
-    mp__raise_value("KeyError", mp_value_ref(id));
-    answer_traceback(server, c);
+    if (call->entry) {
+        answer_error(server, c);
+    } else {
+        mp__raise("KeyError", "%s", text_of(id));
+        answer_traceback(server, c);
+    }
     free_call(call);
 }
 
@@ -416,14 +473,19 @@ static void read_requests(mp__server *server, mp__client *c)
         int r = mp_connection_recv_buffer(c->connection, &buffer, MP_NOWAIT);
         if (r == -ETIMEDOUT)
             return;
-        if (r == 0) {
-            r = mp__message_read(buffer, &request);
-            mp_buffer_free(buffer);
+        if (r < 0) {
+            c->dead = true; /* the end, or no message */
+            return;
         }
-        if (r < 0)
-            c->dead = true; /* the end, or nonsense */
-        else
+        r = mp__message_read(buffer, &request);
+        mp_buffer_free(buffer);
+        if (r == 0) {
             run_request(server, c, request);
+        } else { /* an argument that is no value, for one: what comes next is none the worse */
+            c->last = !c->serving;
+            mp__raise("ValueError", "%s", mp_error_detail());
+            answer_traceback(server, c);
+        }
     }
 }
 
@@ -532,15 +594,33 @@ static void bury_all(mp__server *server)
     }
 }
 
+/* Who could not be accepted is still there, and would be reported again and again. */
+static int stop_listening(mp__server *server)
+{
+    mp__log(MP_LOG_WARNING, "manager: no room for a client: %s", mp_error_detail());
+    server->deaf = mp__deadline_after(mp__os_now(), DEAF);
+    return mp__os_group_remove(server->group, mp_listener_fd(server->listener));
+}
+
 static int accept_all(mp__server *server)
 {
     mp_connection *connection;
-    int r;
-    while ((r = mp_listener_accept(server->listener, &connection, MP_NOWAIT)) != -ETIMEDOUT) {
+    if (server->deaf > mp__os_now())
+        return 0;
+    if (server->deaf) {
+        int e = mp__os_group_add(server->group, mp_listener_fd(server->listener));
+        server->deaf = e < 0 ? mp__deadline_after(mp__os_now(), DEAF) : 0;
+    }
+    for (int i = 0; i < AT_ONCE; i++) { /* the clients that are there have their turn, too */
+        int r = mp_listener_accept(server->listener, &connection, MP_NOWAIT);
+        if (r == -ETIMEDOUT)
+            return 0;
         if (r == 0)
             add_client(server, connection);
-        else if (r != -EACCES)
-            return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? 0 : r;
+        else if (r == MP_ECLOSED || r == -EINVAL || r == -EBADF || r == -EINTR)
+            return r;
+        else if (r != -EACCES) /* no room here, or a trouble of the network */
+            return stop_listening(server);
     }
     return 0;
 }
@@ -550,7 +630,8 @@ static int serve(mp__server *server)
     int fds[64], r = 0;
     while (r >= 0 && !server->over) {
         mp_time left = mp__deadline_left(server->wake, mp__os_now());
-        int n = mp__os_group_wait(server->group, fds, 64, left < LAST_WORDS ? left : LAST_WORDS);
+        mp_time most = server->deaf ? DEAF : LAST_WORDS;
+        int n = mp__os_group_wait(server->group, fds, 64, left < most ? left : most);
         if (n == -EINTR && !atomic_load(&mp__interruptible))
             continue;
         if (n < 0)

@@ -61,9 +61,13 @@ static bool lock_take(lock *l, mp__client *client)
 
 static int lock_acquire(mp__call *call, void *object)
 {
+    double seconds;
     int waits = may_wait(call, 0, "blocking");
     if (waits < 0)
         return waits;
+    const mp_value *timeout = mp__arg(call, 1, "timeout");
+    if (!call->phase && timeout && mp_value_get_float(timeout, &seconds) == 0 && seconds == -1)
+        call->deadline = MP__NEVER; /* so Python's locks have it */
     if (lock_take(object, call->client))
         return mp__return(call, mp_value_bool(1));
     if (!waits || call->late)
@@ -99,8 +103,9 @@ static void lock_gone(mp__entry *entry, mp__client *client)
 static const mp__builtin_method lock_methods[] = {
     {"acquire", lock_acquire}, {"release", lock_release}, {"locked", lock_locked}, {NULL, NULL}};
 
-const mp__builtin mp__type_lock = {"Lock", lock_create, free, lock_gone, NULL, lock_methods};
-const mp__builtin mp__type_rlock = {"RLock", rlock_create, free, lock_gone, NULL, lock_methods};
+const mp__builtin mp__type_lock = {"Lock", lock_create, free, lock_gone, NULL, lock_methods, NULL};
+const mp__builtin mp__type_rlock = {"RLock", rlock_create, free, lock_gone,
+                                    NULL,    lock_methods, NULL};
 
 /* ---- Semaphore and BoundedSemaphore ---- */
 
@@ -165,15 +170,23 @@ static int semaphore_value(mp__call *call, void *object)
     return mp__return(call, mp_value_int(((semaphore *)object)->value));
 }
 
+static void semaphore_lost(mp__call *call, mp_value *result)
+{
+    int taken = 0;
+    semaphore *s = call->entry->object;
+    if (strcmp(call->method, "acquire") == 0 && mp_value_get_bool(result, &taken) == 0 && taken)
+        s->value++;
+}
+
 static const mp__builtin_method semaphore_methods[] = {{"acquire", semaphore_acquire},
                                                        {"release", semaphore_release},
                                                        {"get_value", semaphore_value},
                                                        {NULL, NULL}};
 
-const mp__builtin mp__type_semaphore = {"Semaphore", semaphore_create, free, NULL,
-                                        NULL,        semaphore_methods};
+const mp__builtin mp__type_semaphore = {"Semaphore", semaphore_create,  free,          NULL,
+                                        NULL,        semaphore_methods, semaphore_lost};
 const mp__builtin mp__type_bounded = {"BoundedSemaphore", bounded_create, free, NULL, NULL,
-                                      semaphore_methods};
+                                      semaphore_methods,  semaphore_lost};
 
 /* ---- Condition: a recursive lock, and calls of wait that are parked ---- */
 
@@ -238,6 +251,32 @@ static int condition_notify_all(mp__call *call, void *object)
     return notify(call, object, INT64_MAX);
 }
 
+/* The client that was notified is dead: another one that waits is notified instead. */
+static void pass_on(mp__entry *entry, const mp__client *client)
+{
+    for (mp__call *c = entry->parked; c; c = c->next)
+        if (c->client != client && strcmp(c->method, "wait") == 0 &&
+            !(c->phase & (NOTIFIED | TIMED_OUT))) {
+            c->phase |= NOTIFIED;
+            return;
+        }
+}
+
+static void condition_gone(mp__entry *entry, mp__client *client)
+{
+    lock_gone(entry, client);
+    for (mp__call *c = entry->parked; c; c = c->next)
+        if (c->client == client && strcmp(c->method, "wait") == 0 && (c->phase & NOTIFIED))
+            pass_on(entry, client);
+}
+
+static void condition_lost(mp__call *call, mp_value *result)
+{
+    (void)result;
+    if (strcmp(call->method, "wait") == 0 && (call->phase & NOTIFIED))
+        pass_on(call->entry, call->client);
+}
+
 static const mp__builtin_method condition_methods[] = {{"acquire", lock_acquire},
                                                        {"release", lock_release},
                                                        {"locked", lock_locked},
@@ -246,8 +285,8 @@ static const mp__builtin_method condition_methods[] = {{"acquire", lock_acquire}
                                                        {"notify_all", condition_notify_all},
                                                        {NULL, NULL}};
 
-const mp__builtin mp__type_condition = {"Condition", rlock_create, free,
-                                        lock_gone,   NULL,         condition_methods};
+const mp__builtin mp__type_condition = {
+    "Condition", rlock_create, free, condition_gone, NULL, condition_methods, condition_lost};
 
 /* ---- Event ---- */
 
@@ -292,12 +331,13 @@ static const mp__builtin_method event_methods[] = {{"set", event_set},
                                                    {"wait", event_wait},
                                                    {NULL, NULL}};
 
-const mp__builtin mp__type_event = {"Event", event_create, free, NULL, NULL, event_methods};
+const mp__builtin mp__type_event = {"Event", event_create, free, NULL, NULL, event_methods, NULL};
 
 /* ---- Barrier ---- */
 
 typedef struct barrier {
     int64_t parties, arrived;
+    mp_value *timeout; /* of a wait that gives none; NULL: none */
     uint64_t generation;
     bool broken;    /* and stays so until it is reset */
     bool ended_bad; /* the last generation was reset under its waiters */
@@ -305,14 +345,27 @@ typedef struct barrier {
 
 static void *barrier_create(mp__call *call)
 {
-    const mp_value *parties = mp__arg(call, 0, "parties");
+    const mp_value *parties = mp__arg(call, 0, "parties"), *action = mp__arg(call, 1, "action");
+    const mp_value *timeout = mp__arg(call, 2, "timeout");
+    if (mp__arg_deadline(call, timeout) < 0)
+        return NULL;
+    if (action && mp_value_kind(action) != MP_KIND_NONE)
+        return mp_manager_raise("TypeError", "this server runs no functions, so no actions");
     barrier *b = new_object(sizeof *b);
     if (b && (!parties || mp_value_get_int(parties, &b->parties) < 0 || b->parties < 1)) {
         mp__raise("ValueError", "parties must be > 0");
         free(b);
         b = NULL;
     }
+    if (b && timeout)
+        b->timeout = mp_value_ref(timeout);
     return b;
+}
+
+static void barrier_destroy(void *object)
+{
+    mp_value_free(((barrier *)object)->timeout);
+    free(object);
 }
 
 static int barrier_broken(void)
@@ -324,7 +377,9 @@ static int barrier_wait(mp__call *call, void *object)
 {
     barrier *b = object;
     if (!call->phase) {
-        int r = mp__arg_deadline(call, mp__arg(call, 0, "timeout"));
+        const mp_value *timeout = mp__arg(call, 0, "timeout");
+        bool given = timeout && mp_value_kind(timeout) != MP_KIND_NONE;
+        int r = mp__arg_deadline(call, given ? timeout : b->timeout);
         if (r < 0 || b->broken)
             return r < 0 ? r : barrier_broken();
         int64_t index = b->arrived++;
@@ -379,9 +434,10 @@ static int barrier_attribute(mp__call *call, void *object)
 /* One of those that wait will never come out: the others would wait for ever. */
 static void barrier_gone(mp__entry *entry, mp__client *client)
 {
+    barrier *b = entry->object;
     for (mp__call *c = entry->parked; c; c = c->next)
-        if (c->client == client)
-            ((barrier *)entry->object)->broken = true;
+        if (c->client == client && c->data == b->generation)
+            b->broken = true;
 }
 
 static const mp__builtin_method barrier_methods[] = {{"wait", barrier_wait},
@@ -390,8 +446,8 @@ static const mp__builtin_method barrier_methods[] = {{"wait", barrier_wait},
                                                      {"__getattribute__", barrier_attribute},
                                                      {NULL, NULL}};
 
-const mp__builtin mp__type_barrier = {"Barrier",    barrier_create, free,
-                                      barrier_gone, NULL,           barrier_methods};
+const mp__builtin mp__type_barrier = {
+    "Barrier", barrier_create, barrier_destroy, barrier_gone, NULL, barrier_methods, NULL};
 
 /* ---- Queue and JoinableQueue ---- */
 
@@ -579,6 +635,15 @@ static void queue_gone(mp__entry *entry, mp__client *client)
         }
 }
 
+/* Nobody has got what was taken out.  A JoinableQueue gets it back when the client is buried. */
+static void queue_lost(mp__call *call, mp_value *result)
+{
+    queue *q = call->entry->object;
+    if (strncmp(call->method, "get", 3) == 0 &&
+        mp__vector_insert(&q->items, q->first, &result, 1) < 0)
+        mp__log(MP_LOG_ERROR, "no memory for what a client had taken from a queue");
+}
+
 static const mp__builtin_method queue_methods[] = {{"put", queue_put},
                                                    {"get", queue_get},
                                                    {"put_nowait", queue_put_nowait},
@@ -590,7 +655,7 @@ static const mp__builtin_method queue_methods[] = {{"put", queue_put},
                                                    {"join", queue_join},
                                                    {NULL, NULL}};
 
-const mp__builtin mp__type_queue = {"Queue", queue_create, queue_destroy,
-                                    NULL,    NULL,         queue_methods};
+const mp__builtin mp__type_queue = {"Queue", queue_create,  queue_destroy, NULL,
+                                    NULL,    queue_methods, queue_lost};
 const mp__builtin mp__type_joinable = {
-    "JoinableQueue", joinable_create, queue_destroy, queue_gone, NULL, queue_methods};
+    "JoinableQueue", joinable_create, queue_destroy, queue_gone, NULL, queue_methods, NULL};

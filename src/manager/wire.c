@@ -176,7 +176,7 @@ static int take_token(const mp_value *result, mp_value **ret_value)
     const mp_value *args, *state;
     if (mp_value_kind(result) != MP_KIND_TUPLE || mp_value_len(result) != 2 ||
         !mp__described(mp_value_item(result, 1), &name, &args, &state) ||
-        mp_value_kind(state) != MP_KIND_TUPLE || mp_value_len(state) != 3)
+        mp_value_kind(state) != MP_KIND_TUPLE || mp_value_len(state) != 3 || !mp__is_plain(state))
         return mp__fail(MP_EREMOTE, "the server answered with a proxy that is none");
     mp_value *items[4];
     for (size_t i = 0; i < 3; i++)
@@ -193,13 +193,15 @@ static int take_result(const mp_value *result, mp_value **ret_value)
                                         "builtins.frozenset", "builtins.bytearray"};
     const char *name;
     const mp_value *args, *state;
-    if (!mp__described(result, &name, &args, &state)) {
+    if (mp__is_plain(result)) {
         *ret_value = mp_value_ref(result);
         return 0;
     }
+    if (!mp__described(result, &name, &args, &state))
+        return mp__fail(MP_ETYPE, "the result holds something that is no value");
     for (size_t i = 0; i < MP__COUNT_OF(known); i++)
         if (strcmp(name, known[i]) == 0 && mp_value_kind(args) == MP_KIND_TUPLE &&
-            mp_value_len(args) == 1) {
+            mp_value_len(args) == 1 && mp__is_plain(args)) {
             *ret_value = mp_value_ref(mp_value_item(args, 0));
             return 0;
         }

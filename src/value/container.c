@@ -129,6 +129,7 @@ int mp__container_finish(mp_value *v)
             return mp__fail(MP_ETYPE, "a %s cannot be the key of a dict", mp_value_type_name(item));
         height = item->height > height ? item->height : height;
         weight += item->weight;
+        v->holds_class = v->holds_class || item->holds_class;
     }
     if (height + 1 > MP__MAX_DEPTH)
         return mp__fail(MP_ELIMIT, "containers nested more than %d deep", MP__MAX_DEPTH);

@@ -78,5 +78,7 @@ MP__HIDDEN int mp__pickle_read(const mp__pickle_source *source, mp_value **ret_v
  * (None: it is the class), the state that would be set; all borrowed. */
 MP__HIDDEN bool mp__described(const mp_value *value, const char **ret_name,
                               const mp_value **ret_args, const mp_value **ret_state);
+/* True for a value that is no description and holds none: it can be sent again. */
+MP__HIDDEN bool mp__is_plain(const mp_value *value);
 
 #endif

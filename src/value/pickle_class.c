@@ -104,6 +104,7 @@ static const mp__handle_ops mark_ops = {"class", 0, NULL, NULL, NULL, NULL};
 static mp_value the_mark = {.head = {(uint32_t)MP__MAGIC_VALUE, 1},
                             .kind = MP_KIND_HANDLE,
                             .immortal = true,
+                            .holds_class = true,
                             .weight = 1,
                             .handle = {&mark_ops, NULL}};
 
@@ -123,16 +124,22 @@ bool mp__described(const mp_value *value, const char **ret_name, const mp_value 
     return true;
 }
 
+bool mp__is_plain(const mp_value *value)
+{
+    return !value->holds_class;
+}
+
 /* Takes all of them over. */
 static void push_description(reader *r, mp_value *name, mp_value *args, mp_value *state)
 {
     mp_value *items[] = {&the_mark, name, args, state};
     mp_value *v = r->error ? NULL : mp__reader_new_container(r, MP_KIND_TUPLE);
     for (int i = 0; i < 4; i++) {
-        int e = v && items[i] && !r->error ? mp__seq_push(v, items[i]) : -ENOMEM;
-        if (e < 0 && v && !r->error)
+        bool push = v && items[i] && !r->error;
+        int e = push ? mp__seq_push(v, items[i]) : -ENOMEM; /* takes it, also when it fails */
+        if (e < 0 && !r->error)
             r->error = e;
-        if (!v || !items[i])
+        if (!push)
             mp_value_free(items[i]);
     }
     if (v && !r->error)

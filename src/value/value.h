@@ -35,8 +35,9 @@ struct mp_value {
     mp__head head;
     uint8_t kind;
     bool immortal;
-    bool finished; /* decoder: checked; containers only */
-    bool visiting; /* decoder: on the path being checked */
+    bool finished;        /* decoder: checked; containers only */
+    bool visiting : 1;    /* decoder: on the path being checked */
+    bool holds_class : 1; /* decoder: the description of a class, or it holds one */
     uint32_t height;
     uint64_t weight;
     union {

@@ -192,6 +192,30 @@ l.append(4); l.sort(); l += [9, 8]
 assert l[:] == [1, 2, 3, 4, 9, 8] and l[1:3] == [2, 3] and l[::-2] == [8, 4, 2] and l[-1] == 8
 del l[0]; l[0:2] = ["x"]; l.reverse()
 assert list(l) == [8, 9, 4, "x"] and l.index(9) == 1 and l + [1] == [8, 9, 4, "x", 1]
+import random
+ours, theirs = m.list(list(range(10))), list(range(10))
+some = [None, 0, 1, 2, 5, 9, 10, 11, -1, -2, -10, -11, sys.maxsize, -sys.maxsize - 1, 10**30, -10**30]
+for i in range(1500):
+    part = slice(random.choice(some), random.choice(some), random.choice([None, 1] + some))
+    what = random.choice(["get", "set", "del"])
+    new = [random.random() for _ in range(random.choice([0, 1, 3, 10]))]
+    results = []
+    for x in [ours, theirs]:
+        try:
+            results.append(x[part] if what == "get" else x.__setitem__(part, new) if what == "set" else x.__delitem__(part))
+        except ValueError:
+            results.append(ValueError)
+    assert results[0] == results[1], (part, what, results, theirs)
+    if i % 10 == 0:
+        theirs = list(range(10))
+        ours[:] = theirs
+    assert ours[:] == theirs, (part, what, theirs)
+assert m.list([1, 2, 1]).index(1, 1) == 2
+try:
+    ours["a":]
+    raise AssertionError
+except TypeError:
+    pass
 n = m.Namespace(x=5)
 n.y = "why"
 assert (n.x, n.y) == (5, "why")
@@ -243,6 +267,27 @@ try:
     raise AssertionError
 except ValueError as error:
     assert str(error) == "a greeting is a word"
+import datetime, decimal
+lock2 = m.Lock()
+lock2.acquire()
+sys.setrecursionlimit(20000)
+deep = []
+for i in range(1100):
+    deep = [deep] if i % 2 else (deep,)
+for bad in [datetime.date(2020, 1, 1), [decimal.Decimal(1)], {"x": slice(1, 2)}, lock, slice(1), deep]:
+    for call in [l.append, q.put, d.__contains__, lambda bad: d.update(k=bad), g.greet]:
+        try:
+            call(bad)
+            raise AssertionError(bad)
+        except (TypeError, RemoteError) as error:
+            pass
+assert list(l) == [8, 9, 4, "x"] and q.empty() and len(d) == 2
+assert not lock2.acquire(False)  # the server has not given up the connection
+try:
+    m.list([datetime.date(2020, 1, 1)])
+    raise AssertionError
+except RemoteError as error:
+    assert "TypeError" in str(error)
 try:
     m.Greeter()
     raise AssertionError

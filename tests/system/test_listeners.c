@@ -2,9 +2,11 @@
 /* Owns the tests of listeners and clients: addresses, keys, and peers that mean no good. */
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "harness.h"
 
@@ -320,6 +322,91 @@ MP_TARGET(serve_one, (int, unused))
 {
     (void)unused;
     return 0;
+}
+
+typedef struct flood {
+    struct sockaddr_un address;
+    socklen_t size;
+    _Atomic int over;
+    pthread_t threads[4];
+} flood;
+
+static void *flood_thread(void *arg)
+{
+    flood *f = arg;
+    while (!f->over) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        (void)!connect(fd, (struct sockaddr *)&f->address, f->size);
+        close(fd);
+    }
+    return NULL;
+}
+
+TEST(a_flood_of_peers_does_not_hold_up_the_time_limit)
+{
+    flood f = {.address.sun_family = AF_UNIX};
+    mp_listener *l = listening(NULL, "key");
+    mp_connection *c;
+    const char *name = mp_listener_address(l);
+    f.size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name));
+    memcpy(f.address.sun_path + 1, name + 1, strlen(name) - 1);
+    for (int i = 0; i < 4; i++)
+        EXPECT_OK(pthread_create(&f.threads[i], NULL, flood_thread, &f));
+    for (int i = 0; i < 10; i++) {
+        struct timespec before, after;
+        clock_gettime(CLOCK_MONOTONIC, &before);
+        EXPECT_EQ(mp_listener_accept(l, &c, MP_MS(20)), -ETIMEDOUT);
+        clock_gettime(CLOCK_MONOTONIC, &after);
+        EXPECT(after.tv_sec - before.tv_sec < 2);
+    }
+    f.over = 1;
+    mp_listener_free(l); /* those that still wait for room are refused */
+    for (int i = 0; i < 4; i++)
+        pthread_join(f.threads[i], NULL);
+}
+
+TEST(a_forked_child_closes_for_itself)
+{
+    call c;
+    mp_connection *server;
+    mp_listener *l = listening(NULL, NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        mp_listener_free(l);
+        _exit(0);
+    }
+    EXPECT_EQ(waitpid(child, NULL, 0), child);
+    connecting(&c, mp_listener_address(l), NULL);
+    EXPECT_OK(mp_listener_accept(l, &server, SECONDS));
+    pthread_join(c.thread, NULL);
+    mp_connection_free(server);
+    mp_connection_free(c.connection);
+    mp_listener_free(l);
+}
+
+static void *accept_thread(void *arg)
+{
+    mp_connection *c;
+    return (void *)(intptr_t)(mp_listener_accept(arg, &c, MP_FOREVER) == MP_ECLOSED);
+}
+
+TEST(a_forked_child_ends_its_own_accept)
+{
+    int status = 0;
+    mp_listener *l = listening(NULL, NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        void *good = NULL;
+        pthread_create(&thread, NULL, accept_thread, l);
+        mp_wait(NULL, 0, MP_MS(50)); /* whether it polls by now or not */
+        mp_listener_close(l);
+        pthread_join(thread, &good);
+        _exit(good ? 0 : 1);
+    }
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    mp_listener_free(l);
 }
 
 TEST(a_forked_child_accepts_for_itself)

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Owns the tests of managers: their objects, what waits there, and clients that die. */
 #include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "harness.h"
 
@@ -402,6 +409,35 @@ TEST(calls_without_waiting)
     mp_manager_free(m);
 }
 
+TEST(arguments_that_are_none)
+{
+    mp_manager *m = manager_of("fork");
+    mp_proxy *l = made(m, "list", NULL);
+    mp_value *v = mp_value_str("neither a tuple nor a dict");
+    EXPECT_EQ(mp_proxy_call(l, "append", mp_value_ref(v), NULL, NULL, SECONDS), MP_ETYPE);
+    EXPECT_EQ(mp_proxy_send(l, "append", NULL, mp_value_ref(v)), MP_ETYPE);
+    EXPECT_STR(harness_repr(v), "'neither a tuple nor a dict'");
+    EXPECT_STR(called(l, "__len__", A0()), "0");
+    mp_proxy_free(l);
+    mp_manager_free(m);
+}
+
+TEST(a_failed_call_keeps_the_references)
+{
+    mp_manager *m = manager_of("fork");
+    mp_proxy *d = made(m, "dict", NULL);
+    mp_connection *a, *b;
+    EXPECT_OK(mp_pipe(1, &a, &b));
+    EXPECT(!mp_manager_create(m, "list", args_of(mp_value_connection(a), NULL, NULL)));
+    EXPECT_EQ(mp_error_code(), MP_ETYPE);
+    mp_connection_free(a);
+    mp_connection_free(b);
+    EXPECT_STR(called(d, "__len__", A0()), "0");
+    EXPECT_EQ(mp_manager_count(m), 1);
+    mp_proxy_free(d);
+    mp_manager_free(m);
+}
+
 TEST(large_answers_and_slow_readers)
 {
     mp_manager *m = manager_of("fork");
@@ -489,4 +525,283 @@ TEST(two_hundred_clients)
     mp_proxy_free(d);
     EVENTUALLY(mp_manager_count(m) == 0);
     mp_manager_free(m);
+}
+
+/* ---- what happens at once, as a server sees it: it is stopped meanwhile ---- */
+
+static void write_address(void *data, const char *address)
+{
+    char text[200];
+    snprintf(text, sizeof text, "%s", address);
+    EXPECT_EQ(write(*(int *)data, text, sizeof text), sizeof text);
+}
+
+static rlim_t most_descriptors; /* of the next server; 0: as many as here */
+
+/* A server without a key in a process whose number is known. */
+static pid_t serving(mp_manager **ret_manager)
+{
+    int fds[2];
+    char address[200];
+    EXPECT_OK(pipe(fds));
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rlimit most = {most_descriptors, most_descriptors};
+        if (most_descriptors)
+            setrlimit(RLIMIT_NOFILE, &most);
+        _exit(mp_manager_serve(NULL, write_address, &fds[1]) != 0);
+    }
+    EXPECT(read(fds[0], address, sizeof address) > 0);
+    close(fds[0]);
+    close(fds[1]);
+    *ret_manager = mp_manager_connect(address, NULL, 0);
+    EXPECT(*ret_manager);
+    return pid;
+}
+
+/* A process that calls a method of an object and waits for the answer: of the one of the token, or of a new
+ * one of the type.  A condition is acquired first. */
+static pid_t caller(mp_manager *m, mp_value *token, const char *type, const char *method)
+{
+    int fds[2];
+    char byte = 0;
+    EXPECT_OK(pipe(fds));
+    pid_t pid = fork();
+    if (pid == 0) {
+        mp_manager *mine = mp_manager_connect(mp_manager_address(m), NULL, 0);
+        mp_proxy *p = token ? mp_manager_proxy(mine, token) : mp_manager_create(mine, type, NULL);
+        if (strcmp(mp_proxy_type(p), "Condition") == 0)
+            mp_proxy_call(p, "acquire", NULL, NULL, NULL, SECONDS);
+        if (mp_proxy_send(p, method, NULL, NULL) || write(fds[1], &byte, 1) != 1)
+            _exit(1);
+        _exit(mp_manager_recv(mine, NULL, MP_SECONDS(5)) != 0);
+    }
+    mp_value_free(token);
+    EXPECT_EQ(read(fds[0], &byte, 1), 1);
+    close(fds[0]);
+    close(fds[1]);
+    EXPECT(mp_manager_count(m) > 0); /* by now it has got the call */
+    return pid;
+}
+
+static void killed(pid_t pid)
+{
+    EXPECT_OK(kill(pid, SIGKILL));
+    EXPECT_EQ(waitpid(pid, NULL, 0), pid);
+}
+
+static void ended(mp_manager *m, pid_t server)
+{
+    int status = -1;
+    EXPECT_OK(mp_manager_shutdown(m));
+    EXPECT_EQ(waitpid(server, &status, 0), server);
+    EXPECT_EQ(status, 0);
+    mp_manager_free(m);
+}
+
+TEST(the_last_to_know_an_object_dies_while_it_waits)
+{
+    mp_manager *m;
+    pid_t server = serving(&m);
+    pid_t child = caller(m, NULL, "Queue", "get");
+    EXPECT_OK(kill(server, SIGSTOP));
+    killed(child); /* its call and its reference end at once */
+    EXPECT_OK(kill(server, SIGCONT));
+    EVENTUALLY(mp_manager_count(m) == 0);
+    ended(m, server);
+}
+
+TEST(what_a_dead_client_was_to_get_goes_to_others)
+{
+    mp_manager *m;
+    mp_value *v;
+    pid_t server = serving(&m);
+    mp_proxy *q = made(m, "Queue", NULL), *s = made(m, "Semaphore", A1(0));
+    pid_t gets = caller(m, mp_proxy_token(q), NULL, "get");
+    pid_t acquires = caller(m, mp_proxy_token(s), NULL, "acquire");
+    EXPECT_STR(called(q, "qsize", A0()), "0");
+    EXPECT_OK(kill(server, SIGSTOP));
+    EXPECT_OK(mp_proxy_send(q, "put", A1("item"), NULL)); /* the server sees this first */
+    EXPECT_OK(mp_proxy_send(s, "release", NULL, NULL));
+    killed(gets);
+    killed(acquires);
+    EXPECT_OK(kill(server, SIGCONT));
+    for (int i = 0; i < 2; i++) {
+        EXPECT_OK(mp_manager_recv(m, &v, SECONDS));
+        EXPECT_STR(harness_repr(v), "None");
+    }
+    EXPECT_STR(called(q, "get", A2(1, 5)), "'item'");
+    EXPECT_STR(called(s, "acquire", A2(1, 5)), "True");
+    mp_proxy_free(q);
+    mp_proxy_free(s);
+    ended(m, server);
+}
+
+/* The first of two that wait is killed, before the server sees the notification or after. */
+static void notify_a_dead_one(bool before)
+{
+    mp_manager *m;
+    mp_value *v;
+    pid_t server = serving(&m);
+    mp_proxy *c = made(m, "Condition", NULL);
+    pid_t first = caller(m, mp_proxy_token(c), NULL, "wait");
+    pid_t second = caller(m, mp_proxy_token(c), NULL, "wait");
+    EXPECT_STR(called(c, "acquire", A0()), "True");
+    EXPECT_OK(kill(server, SIGSTOP));
+    if (before)
+        killed(first);
+    EXPECT_OK(mp_proxy_send(c, "notify", NULL, NULL));
+    EXPECT_OK(mp_proxy_send(c, "release", NULL, NULL));
+    if (!before)
+        killed(first);
+    EXPECT_OK(kill(server, SIGCONT));
+    for (int i = 0; i < 2; i++) {
+        EXPECT_OK(mp_manager_recv(m, &v, SECONDS));
+        EXPECT_STR(harness_repr(v), "None");
+    }
+    int status = 0;
+    EXPECT_EQ(waitpid(second, &status, 0), second);
+    EXPECT_EQ(status, 0);
+    mp_proxy_free(c);
+    ended(m, server);
+}
+
+TEST(a_notification_of_a_dead_client_is_passed_on)
+{
+    notify_a_dead_one(true);
+    notify_a_dead_one(false);
+}
+
+TEST(no_more_descriptors)
+{
+    mp_manager *m;
+    int fds[100], status = -1;
+    struct rusage usage;
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    most_descriptors = 64;
+    pid_t server = serving(&m);
+    const char *name = mp_manager_address(m);
+    mp_proxy *d = made(m, "dict", NULL);
+    EXPECT_STR(called(d, "__len__", A0()), "0");
+    memcpy(a.sun_path + 1, name + 1, strlen(name) - 1);
+    for (int i = 0; i < 100; i++) {
+        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        EXPECT_OK(connect(fds[i], (struct sockaddr *)&a,
+                          (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))));
+    }
+    mp_wait(NULL, 0, MP_SECONDS(1));
+    EXPECT_STR(called(d, "__len__", A0()), "0"); /* those that it has are served */
+    for (int i = 0; i < 100; i++)
+        close(fds[i]);
+    mp_proxy_free(d);
+    EVENTUALLY(mp_manager_count(m) == 0);
+    EXPECT_OK(mp_manager_shutdown(m));
+    EXPECT_EQ(wait4(server, &status, 0, &usage), server);
+    EXPECT_EQ(status, 0);
+    EXPECT(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec == 0 &&
+           usage.ru_utime.tv_usec + usage.ru_stime.tv_usec < 500000); /* it was not busy */
+    mp_manager_free(m);
+}
+
+/* Each of these is one call, or one for each item; a quadratic one takes minutes. */
+TEST(large_containers)
+{
+    enum { N = 200000 };
+    mp_manager *m = manager_of("fork");
+    mp_value **items = calloc(N, sizeof *items), *v;
+    for (int i = 0; i < N; i++)
+        items[i] = mp_value_int(i);
+    mp_value *all = mp_value_list(items, N);
+    free(items);
+    mp_proxy *l = made(m, "list", args_of(mp_value_ref(all), NULL, NULL));
+    EXPECT_STR(called(l, "__imul__", A1(5)), "None");
+    EXPECT_STR(called(l, "__len__", A0()), "1000000");
+    mp_proxy *it = made(m, "Iterator", args_of(all, NULL, NULL));
+    for (int i = 0; i < N; i++) {
+        if (i % 64 == 0)
+            for (int k = i; k < i + 64 && k < N; k++)
+                EXPECT_OK(mp_proxy_send(it, "__next__", NULL, NULL));
+        int64_t n = -1;
+        EXPECT_OK(mp_manager_recv(m, &v, SECONDS));
+        mp_value_get_int(v, &n);
+        mp_value_free(v);
+        EXPECT_EQ(n, i);
+    }
+    EXPECT_STR(called(it, "__next__", A0()), "StopIteration");
+    mp_proxy_free(it);
+    mp_proxy_free(l);
+    mp_proxy *d = made(m, "dict", NULL);
+    for (int i = 0; i < N; i += 64) {
+        for (int k = i; k < i + 64; k++)
+            EXPECT_OK(mp_proxy_send(d, "__setitem__", A2(k, k), NULL));
+        for (int k = i; k < i + 64; k++)
+            EXPECT_OK(mp_manager_recv(m, NULL, SECONDS));
+    }
+    for (int i = 0; i < N; i += 64) {
+        for (int k = i; k < i + 64; k++)
+            EXPECT_OK(mp_proxy_send(d, "popitem", NULL, NULL));
+        for (int k = i; k < i + 64; k++)
+            EXPECT_OK(mp_manager_recv(m, NULL, SECONDS));
+    }
+    EXPECT_STR(called(d, "__len__", A0()), "0");
+    EXPECT_STR(called(d, "popitem", A0()), "KeyError: 'popitem(): dictionary is empty'");
+    EXPECT_STR(called(d, "__setitem__", A2("a", 1)), "None");
+    EXPECT_STR(called(d, "popitem", A0()), "('a', 1)");
+    mp_proxy_free(d);
+    mp_manager_free(m);
+}
+
+TEST(a_barrier_outlives_one_that_came_and_died)
+{
+    mp_manager *m;
+    mp_value *v;
+    pid_t server = serving(&m);
+    mp_proxy *b = made(m, "Barrier", A1(2));
+    EXPECT_STR(called(b, "__getattribute__", A1("n_waiting")), "0");
+    pid_t child = caller(m, mp_proxy_token(b), NULL, "wait");
+    EXPECT_OK(kill(server, SIGSTOP));
+    killed(child);
+    EXPECT_OK(mp_proxy_send(b, "wait", NULL, NULL)); /* the second one: it is complete */
+    EXPECT_OK(kill(server, SIGCONT));
+    EXPECT_OK(mp_manager_recv(m, &v, SECONDS));
+    EXPECT_STR(harness_repr(v), "1");
+    EXPECT_STR(called(b, "__getattribute__", A1("broken")), "False");
+    mp_proxy_free(b);
+    ended(m, server);
+}
+
+TEST(time_limits_as_in_python)
+{
+    mp_manager *m = manager_of("fork");
+    mp_proxy *b = made(m, "Barrier", args_of(mp_v(2), mp_value_none(), mp_v(0.05)));
+    EXPECT_STR(called(b, "wait", A0()), "BrokenBarrierError");
+    EXPECT(!mp_manager_create(m, "Barrier", A2(2, "action")));
+    EXPECT_HAS(mp_error_detail(), "TypeError");
+    mp_proxy *l = made(m, "Lock", NULL);
+    EXPECT_STR(called(l, "acquire", A2(1, -1)), "True");
+    EXPECT_EQ(mp_proxy_call(l, "acquire", A2(1, -1), NULL, NULL, MP_MS(100)), -ETIMEDOUT);
+    mp_proxy_free(b);
+    mp_proxy_free(l);
+    mp_manager_free(m);
+}
+
+TEST(the_iterator_of_a_killed_client_goes)
+{
+    mp_manager *m;
+    pid_t server = serving(&m), child = fork();
+    if (child == 0) {
+        mp_value *token;
+        mp_manager *mine = mp_manager_connect(mp_manager_address(m), NULL, 0);
+        mp_proxy *d = mp_manager_create(mine, "dict", NULL);
+        mp_proxy_call(d, "__iter__", NULL, NULL, &token, SECONDS);
+        mp_proxy *it = mp_manager_proxy(mine, token);
+        mp_proxy_call(d, "__iter__", NULL, NULL, &token, SECONDS);
+        mp_proxy_free(mp_manager_proxy(mine, token));
+        _exit(it ? (int)mp_manager_count(mine) : 0);
+    }
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(WEXITSTATUS(status), 2); /* the dict and one iterator */
+    EVENTUALLY(mp_manager_count(m) == 0);
+    ended(m, server);
 }

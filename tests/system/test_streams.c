@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Owns the tests of connections over byte streams: framing, time limits in the middle, what damage does. */
+#include <pthread.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "harness.h"
 
@@ -21,6 +23,41 @@ static void part(ends e)
 {
     mp_connection_free(e.first);
     mp_connection_free(e.second);
+}
+
+typedef struct receiver {
+    mp_connection *connection;
+    mp_time timeout;
+    int result;
+    pthread_t thread;
+} receiver;
+
+static void *receive_thread(void *arg)
+{
+    receiver *r = arg;
+    mp_value *v;
+    r->result = mp_connection_recv(r->connection, &v, r->timeout);
+    return NULL;
+}
+
+TEST(waiting_for_another_thread_counts)
+{
+    ends e = pair();
+    receiver r[3];
+    struct timespec before, after;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    for (int i = 0; i < 3; i++) {
+        r[i] = (receiver){.connection = e.first, .timeout = MP_MS(500 * (i + 1))};
+        EXPECT_OK(pthread_create(&r[i].thread, NULL, receive_thread, &r[i]));
+    }
+    for (int i = 0; i < 3; i++) {
+        pthread_join(r[i].thread, NULL);
+        EXPECT_EQ(r[i].result, -ETIMEDOUT);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    EXPECT((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 <
+           1900); /* 1500, and not one after the other */
+    part(e);
 }
 
 TEST(messages_keep_their_bounds)

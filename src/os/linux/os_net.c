@@ -58,8 +58,13 @@ static int parse_host(const char *text, const char *colon, any *a)
         return -ENOMEM;
     if (r)
         return mp__fail(-ENOENT, "there is no host '%s': %s", host, gai_strerror(r));
-    memcpy(a, found->ai_addr, found->ai_addrlen);
-    r = (int)found->ai_addrlen;
+    const struct addrinfo *best =
+        found; /* Python's listeners and clients know names as IPv4 only */
+    for (const struct addrinfo *f = found; f; f = f->ai_next)
+        if (f->ai_family == AF_INET && best->ai_family != AF_INET)
+            best = f;
+    memcpy(a, best->ai_addr, best->ai_addrlen);
+    r = (int)best->ai_addrlen;
     freeaddrinfo(found);
     return r;
 }
