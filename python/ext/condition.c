@@ -83,15 +83,16 @@ static PyObject *condition_wait(PyObject *self, PyObject *timeout)
     return PyBool_FromLong(r == 0 || r == -EOWNERDEAD);
 }
 
-static PyObject *notify(PyObject *self, PyObject *args)
+static PyObject *notify(PyObject *self, PyObject *arg)
 {
-    unsigned n;
-    if (!PyArg_ParseTuple(args, "I", &n))
+    long n = PyLong_AsLong(arg);
+    if (n == -1 && PyErr_Occurred())
         return NULL;
+    n = n < 0 ? 0 : n > INT32_MAX ? INT32_MAX : n;
     int r = enter(CONDITION(self));
     if (r < 0)
         return core_raise(r);
-    r = mp_condition_notify(CONDITION(self), n);
+    r = mp_condition_notify(CONDITION(self), (unsigned)n);
     mp_condition_release(CONDITION(self));
     return r < 0 ? core_raise(r) : PyLong_FromLong(r);
 }
@@ -106,7 +107,7 @@ static PyObject *condition_export(PyObject *self, PyTypeObject *cls, PyObject *c
 static PyMethodDef condition_methods[] = {
     {"prepare", prepare, METH_NOARGS, "Before the lock is given back."},
     {"wait", condition_wait, METH_O, "wait(timeout) -> whether it was notified; after prepare()"},
-    {"notify", notify, METH_VARARGS, "notify(n) -> how many were woken"},
+    {"notify", notify, METH_O, "notify(n) -> how many were woken"},
     {"export", CORE_FUNCTION(condition_export), CORE_METHOD, "On its way to another process."},
     {NULL, NULL, 0, NULL}};
 

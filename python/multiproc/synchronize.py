@@ -150,6 +150,7 @@ class Condition:
     def _make_methods(self):
         self.acquire = self._lock.acquire
         self.release = self._lock.release
+        self._is_mine = self._lock._semlock._is_mine
         if hasattr(self._lock, "locked"):
             self.locked = self._lock.locked
 
@@ -164,7 +165,7 @@ class Condition:
 
     def wait(self, timeout=None):
         """Gives the lock back, waits for a notification, and takes the lock again."""
-        if not self._lock._semlock._is_mine():
+        if not self._is_mine():
             raise AssertionError("must acquire() condition before using wait()")
         count = self._lock._semlock._count()
         self._waiters.prepare()  # from now on no notification is lost
@@ -178,7 +179,7 @@ class Condition:
 
     def notify(self, n=1):
         """Wakes n of those that wait."""
-        if not self._lock._semlock._is_mine():
+        if not self._is_mine():
             raise AssertionError("lock is not owned")
         self._waiters.notify(n)
 

@@ -29,8 +29,10 @@ typedef struct state {
     _Atomic uint32_t notified; /* hint: where to look for the oldest waiter */
     _Atomic uint32_t owed_count;
     uint32_t owed[OWED]; /* guarded by the lock */
-    _Atomic uint32_t entries[MP_CONDITION_WAITERS];
+    _Alignas(64) _Atomic uint32_t entries[MP_CONDITION_WAITERS];
 } state;
+
+_Static_assert(MP_CONDITION_WAITERS % 8 == 0, "entries are looked at eight at a time");
 
 mp_condition *mp_condition_new(void)
 {
@@ -143,6 +145,21 @@ static void wake_entry(state *s, uint32_t index, bool locked)
     atomic_store_explicit(&s->owed_count, n + 1, memory_order_release);
 }
 
+/* Whether there are no entries at all: eight at a time, because that is the usual case of a notification.
+ * Entries come with the lock held only. */
+static bool nobody_waits(state *s)
+{
+    for (uint32_t i = 0; i < MP_CONDITION_WAITERS; i += 8) {
+        uint64_t any = 0;
+        for (uint32_t k = 0; k < 8; k += 2)
+            any |= atomic_load_explicit((_Atomic uint64_t *)(void *)&s->entries[i + k],
+                                        memory_order_relaxed);
+        if (any)
+            return false;
+    }
+    return true;
+}
+
 /* Signals up to n entries, from the oldest on. */
 static unsigned signal_entries(state *s, unsigned n, bool locked)
 {
@@ -170,6 +187,8 @@ int mp_condition_notify(mp_condition *condition, unsigned n)
     state *s = mp__shared_data(condition);
     if (!mp__recursive_is_mine(&s->lock))
         return mp__fail(-EPERM, "the condition's lock is not held by this thread");
+    if (nobody_waits(s))
+        return 0;
     return (int)signal_entries(s, n, true);
 }
 
