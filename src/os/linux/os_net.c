@@ -121,9 +121,15 @@ static int open_socket(const any *a)
 /* Small messages are not held back for others to come. */
 static void set_up(int fd, const any *a)
 {
-    int on = 1;
-    if (a->plain.sa_family != AF_UNIX)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    int on = 1, idle = 60, interval = 10, count = 6;
+    if (a->plain.sa_family == AF_UNIX)
+        return;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    /* A machine that vanishes is noticed after two minutes. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
 }
 
 int mp__os_stream_listen(const mp__address *address, int backlog, mp__address *ret_bound)
