@@ -31,4 +31,5 @@ ninja -C "$build" >"$build/ninja.log" || {
     exit 1
 }
 "$meson" install -C "$build" --no-rebuild >"$build/install.log"
+"$python" -m compileall -q "$build/site" || true # fresh processes import it again and again
 echo "$PWD/$build/site"

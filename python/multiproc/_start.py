@@ -207,11 +207,14 @@ def _command(image, fd):
 
 def server_main(fd, aliased):
     """The fork server imports what its children are likely to need."""
+    import gc
     import pkgutil  # noqa: F401
     import runpy  # noqa: F401
 
     from . import connection, pool, queues, synchronize  # noqa: F401
 
+    gc.collect()
+    gc.freeze()  # what is there before the forks is not looked at again in each child
     child_main(fd, aliased)
 
 
