@@ -291,8 +291,8 @@ class Engine:
             if busy:
                 self.tick()
             self.send_all()
-            while self.done:
-                self.deliver(*self.done.popleft())
+            if self.done:
+                self.deliver()
         self.finish()
 
     def is_over(self):
@@ -330,15 +330,23 @@ class Engine:
             job.listed = True
             (self.jobs.appendleft if first else self.jobs.append)(job)
 
-    def deliver(self, job, task, success, value):
-        if not success:
-            self.figures["failed"] += 1
-        try:
-            job.result._set(task, (success, value))
-        except Exception:  # a callback has raised; the thread goes on
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
-        if job.result._is_done():
-            self.open.discard(job)
+    def deliver(self):
+        """Hands results to their jobs."""
+        touched = set()
+        while self.done:
+            job, task, success, value = self.done.popleft()
+            touched.add(job)
+            try:
+                job.result._set(task, (success, value))
+            except Exception:  # a callback has raised; the thread goes on
+                report = threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+                threading.excepthook(report)
+            if not success:
+                self.figures["failed"] += 1
+        job = value = None
+        for job in touched:
+            if job.result._is_done():
+                self.open.discard(job)
 
     # ---- sending ----
 

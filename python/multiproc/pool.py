@@ -119,9 +119,11 @@ class IMapIterator(_Result, IMapIterator):
 
     def next(self, timeout=None):
         try:
-            success, value = self._take()
+            success, value = self._there.pop(self._at)
         except KeyError:
             success, value = self._wait(timeout)
+        else:
+            self._at += 1
         if self._taken is not None:
             self._taken.release()
         if success:
@@ -147,11 +149,8 @@ class IMapIterator(_Result, IMapIterator):
                     raise TimeoutError from None
                 self._cond.wait(left)
 
-    def _add(self, i, obj):
-        self._there[i] = obj
-
     def _set(self, i, obj):
-        self._add(i, obj)
+        self._there[i] = obj
         self._came += 1
         if self._sleeps or self._came == self._length:
             self._wake()
@@ -183,8 +182,8 @@ class IMapIterator(_Result, IMapIterator):
 class IMapUnorderedIterator(IMapIterator):
     """Results one by one, as they come."""
 
-    def _add(self, i, obj):
-        self._there[self._came] = obj
+    def _set(self, i, obj):
+        IMapIterator._set(self, self._came, obj)
 
 
 class _Feeder:
