@@ -18,6 +18,17 @@
 
 #include <multiproc.h>
 
+#ifndef TEMP_FAILURE_RETRY /* glibc has it */
+#define TEMP_FAILURE_RETRY(call)             \
+    __extension__({                          \
+        long again;                          \
+        do                                   \
+            again = (long)(call);            \
+        while (again < 0 && errno == EINTR); \
+        again;                               \
+    })
+#endif
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CLIENTS 4

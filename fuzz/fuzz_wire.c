@@ -19,6 +19,17 @@
 
 #include <multiproc.h>
 
+#ifndef TEMP_FAILURE_RETRY /* glibc has it */
+#define TEMP_FAILURE_RETRY(call)             \
+    __extension__({                          \
+        long again;                          \
+        do                                   \
+            again = (long)(call);            \
+        while (again < 0 && errno == EINTR); \
+        again;                               \
+    })
+#endif
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MOST_BYTES ((size_t)1 << 16) /* fits into a socket's buffer */

@@ -84,17 +84,17 @@ static view next_generation(view v, uint32_t broken)
     return (view){v.generation + 1, 0, 0, v.history << 1 | broken};
 }
 
-/* Breaks it in that generation, if it still is in it. */
-static void break_it(state *s, uint32_t generation, uint32_t culprit)
+/* Breaks it in that generation; false when that is over. */
+static bool break_it(state *s, uint32_t generation, uint32_t culprit)
 {
     for (;;) {
         uint64_t word = atomic_load(&s->word);
         view v = take_apart(word);
         if (v.generation != generation || (v.flags & BROKEN))
-            return;
+            return v.generation == generation;
         atomic_store(&s->culprit, culprit);
         if (change(s, word, (view){v.generation, BROKEN, 0, v.history}))
-            return;
+            return true;
     }
 }
 
@@ -129,24 +129,29 @@ static uint32_t generation_now(state *s)
     return take_apart(atomic_load(&s->word)).generation;
 }
 
-/* True when a party is dead; the barrier is broken then, whatever generation it is in by now. */
+/*
+ * True when a party is dead; the barrier is broken then.  The generation is read first: if the barrier was
+ * reset, and somebody else came to the same slot, while we looked, nothing happens; what is left is for the
+ * next look.
+ */
 static bool sweep(state *s)
 {
     bool found = false;
     for (uint32_t i = 1; i < MP__SLOT_COUNT; i++) {
-        uint32_t entry = atomic_load_explicit(&s->entries[i], memory_order_relaxed);
+        uint32_t generation = generation_now(s);
+        uint32_t entry = atomic_load(&s->entries[i]);
         mp__tag tag = entry ? mp__tag_at(i) : 0;
         if (!entry || !tag || !mp__tag_dead_now(tag))
             continue;
-        uint32_t pid = mp__tag_pid(tag);
-        bool missing = is_missing(entry, tag);
-        uint32_t generation = generation_now(s);
-        if (missing && atomic_load(&s->entries[i]) == entry) { /* nobody has told of it meanwhile */
-            break_it(s, generation,
-                     pid); /* before the entry goes: if we are killed the next one does it */
+        if (is_missing(
+                entry,
+                tag)) { /* broken before the entry goes: if we are killed the next one does it */
+            if (atomic_load(&s->entries[i]) != entry || !break_it(s, generation, mp__tag_pid(tag)))
+                continue;
             found = true;
         }
-        atomic_compare_exchange_strong(&s->entries[i], &entry, 0);
+        if (mp__tag_at(i) == tag)
+            atomic_compare_exchange_strong(&s->entries[i], &entry, 0);
     }
     return found;
 }
