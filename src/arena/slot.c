@@ -239,8 +239,16 @@ static bool has_ended(const mp__slot *s)
     return r == -ESRCH || (r == 0 && started > atomic_load(&s->born_at) + 20000000);
 }
 
+/* Who asks lives; some emulators of a process show it another start than the system does. */
+static bool is_self(mp__tag tag)
+{
+    return tag && tag == atomic_load_explicit(&mp__tag_known, memory_order_relaxed);
+}
+
 bool mp__tag_gone(mp__tag tag)
 {
+    if (is_self(tag))
+        return false;
     mp__slot *s = slot_at(mp__tag_index(tag));
     uint64_t word = s ? atomic_load(&s->word) : 0;
     if (!s || (GENERATION(word) & 0xfffff) != (tag & 0xfffff) || STATE(word) == MP__SLOT_FREE)
@@ -251,6 +259,8 @@ bool mp__tag_gone(mp__tag tag)
 bool mp__tag_dead(mp__tag tag)
 {
     mp__slot *s = slot_at(mp__tag_index(tag));
+    if (is_self(tag))
+        return false;
     if (!s)
         return true;
     uint64_t word = atomic_load(&s->word);
