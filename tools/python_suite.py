@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 TIMEOUT = 1500
@@ -52,8 +53,10 @@ def main() -> int:
         print("skipped: the interpreter has no test-suite")
         return 77
     total, seen, unexpected = 0, set(), []
-    for module in sys.argv[4:]:
-        ran, failed, output = run(python, site, module)
+    modules = sys.argv[4:]
+    with ThreadPoolExecutor(2) as threads:  # they mostly wait
+        results = list(threads.map(lambda module: run(python, site, module), modules))
+    for module, (ran, failed, output) in zip(modules, results):
         total += ran
         seen |= failed & set(listed)
         new = sorted(failed - set(listed))

@@ -45,8 +45,8 @@ _connections = weakref.WeakSet()  # of this process, to servers
 _pid = None  # of the process that has said that it will say goodbye
 
 
-def _say_goodbye():
-    for connection in list(_connections):
+def _say_goodbye(connections=_connections):
+    for connection in list(connections):
         try:
             connection.send((None, GOODBYE, (), {}))
         except Exception:  # the server is gone
@@ -56,28 +56,37 @@ def _say_goodbye():
 def _connect(self, inherited=BaseProxy._connect):
     global _pid
     inherited(self)
-    _connections.add(self._tls.connection)
     if _pid != os.getpid():
         _pid = os.getpid()
+        _connections.clear()  # those of a process that forked this one stay in use there
         util.Finalize(None, _say_goodbye, exitpriority=-100)
+    _connections.add(self._tls.connection)
+
+
+def _decref(token, authkey, state, tls, mine, *more, inherited=BaseProxy._decref):
+    connection = getattr(tls, "connection", None)
+    if connection in _connections and mine <= {token.id}:  # it is closed with the last object
+        _say_goodbye([connection])
+    inherited(token, authkey, state, tls, mine, *more)
 
 
 BaseProxy._connect = _connect
+BaseProxy._decref = staticmethod(_decref)
 
 
 class _Client:
-    """A client's connection, as the server sees it: it hears the goodbye."""
+    """A client's connection, as the server sees it: it hears the goodbye, unless the client goes on after it."""
 
     def __init__(self, connection):
         self._connection = connection
         self.left = False
 
     def recv(self):
-        request = self._connection.recv()
-        if type(request) is tuple and len(request) == 4 and request[1] == GOODBYE:
-            self.left = True
-            raise EOFError
-        return request
+        while True:
+            request = self._connection.recv()
+            self.left = type(request) is tuple and len(request) == 4 and request[1] == GOODBYE
+            if not self.left:
+                return request
 
     def __getattr__(self, name):
         return getattr(self._connection, name)

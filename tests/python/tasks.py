@@ -270,3 +270,12 @@ def the_counter():
 
 def die_or_fail(x):
     return x * x if isinstance(x, int) else fail(x)
+
+
+def take(lock, numbers):
+    lock.acquire()
+    numbers.append("taken")
+
+
+def take_the_only(lock):
+    lock.acquire()

@@ -309,6 +309,22 @@ def test_synchronisation_by_a_manager(mp: Kind) -> None:
             sem.release()
 
 
+def test_a_client_of_a_manager_ends_and_leaves_its_lock(mp: Kind) -> None:
+    """A lock of a manager may be released by another process, also after the one that took it has ended in
+    order; and the connections of those that go on stay as they are."""
+    with mp.ctx.Manager() as manager:
+        lock, other, numbers = manager.Lock(), manager.Lock(), manager.list()
+        for n in range(3):
+            join(mp.start(tasks.take, lock, numbers))
+            join(mp.start(tasks.take_the_only, other))
+            assert lock.acquire(False) is False and other.acquire(False) is False
+            lock.release()
+            other.release()
+            with pytest.raises(RuntimeError):
+                lock.release()
+            assert list(numbers) == ["taken"] * (n + 1)
+
+
 def test_registered_classes(mp: Kind) -> None:
     own = subclasses.make(mp.name, "manager")
     assert not hasattr(own, "hidden")
