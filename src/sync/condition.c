@@ -25,14 +25,13 @@
 
 typedef struct state {
     mp__recursive lock;
-    _Atomic uint32_t arrivals; /* hint: where to look for a free entry */
+    _Atomic uint64_t arrivals; /* with the lock held; also the hint where a free entry is */
+    _Atomic uint64_t quiet;    /* as many had arrived when nobody waited; with the lock held */
     _Atomic uint32_t notified; /* hint: where to look for the oldest waiter */
     _Atomic uint32_t owed_count;
     uint32_t owed[OWED]; /* guarded by the lock */
     _Alignas(64) _Atomic uint32_t entries[MP_CONDITION_WAITERS];
 } state;
-
-_Static_assert(MP_CONDITION_WAITERS % 8 == 0, "entries are looked at eight at a time");
 
 mp_condition *mp_condition_new(void)
 {
@@ -70,7 +69,7 @@ int mp_condition_release(mp_condition *condition)
 
 static _Atomic uint32_t *enter(state *s)
 {
-    uint32_t from = atomic_fetch_add(&s->arrivals, 1);
+    uint64_t from = atomic_fetch_add(&s->arrivals, 1);
     for (uint32_t k = 0; k < MP_CONDITION_WAITERS; k++) {
         _Atomic uint32_t *entry = &s->entries[(from + k) % MP_CONDITION_WAITERS];
         uint32_t nobody = 0;
@@ -145,18 +144,18 @@ static void wake_entry(state *s, uint32_t index, bool locked)
     atomic_store_explicit(&s->owed_count, n + 1, memory_order_release);
 }
 
-/* Whether there are no entries at all: eight at a time, because that is the usual case of a notification.
- * Entries come with the lock held only. */
+/* Whether there are no entries at all, which is the usual case of a notification.  Entries come with the lock
+ * held only, and after their arrival was counted: when that is as it was at the last look, nobody has come. */
 static bool nobody_waits(state *s)
 {
-    for (uint32_t i = 0; i < MP_CONDITION_WAITERS; i += 8) {
-        uint64_t any = 0;
-        for (uint32_t k = 0; k < 8; k += 2)
-            any |= atomic_load_explicit((_Atomic uint64_t *)(void *)&s->entries[i + k],
-                                        memory_order_relaxed);
-        if (any)
+    uint64_t arrivals = atomic_load_explicit(&s->arrivals, memory_order_relaxed);
+    if (atomic_load_explicit(&s->quiet, memory_order_relaxed) == arrivals)
+        return true;
+    for (uint32_t i = 0; i < MP_CONDITION_WAITERS; i++) {
+        if (atomic_load_explicit(&s->entries[i], memory_order_relaxed))
             return false;
     }
+    atomic_store_explicit(&s->quiet, arrivals, memory_order_relaxed);
     return true;
 }
 
