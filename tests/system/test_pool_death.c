@@ -327,8 +327,22 @@ static unsigned seeded(void)
     return seed;
 }
 
+/* gcc's address sanitizer does not keep its allocator for a fork: a child that is forked while another thread
+ * allocates may hang in its first malloc (2 of 300, in a program without this library). */
+static bool cannot_fork_often(const char *method)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return strcmp(method, "fork") == 0;
+#else
+    (void)method;
+    return false;
+#endif
+}
+
 TEST_METHODS(random_kills_with_retries)
 {
+    if (cannot_fork_often(method))
+        return;
     unsigned most = getenv("MULTIPROC_TEST_LONG") ? 1000 : 200, kills = 0, rounds = 0;
     mp_pool_options po = options(method, 3);
     mp_shm *shm = counting(&po);
@@ -366,6 +380,8 @@ TEST_METHODS(random_kills_with_retries)
 /* Without retries each task runs once, and one that is lost is told of. */
 TEST_METHODS(exactly_once)
 {
+    if (cannot_fork_often(method))
+        return;
     mp_pool_options po = options(method, 3);
     mp_shm *shm = counting(&po);
     mp_pool *pool = pool_with(&po);
