@@ -46,12 +46,16 @@ class _Interrupts:
     def __init__(self, desk):
         self.desk = desk
         self.at = None  # the task that runs: its message << 32 | its place
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before = signal.getsignal(signal.SIGINT)
+        self.ignores = before == signal.SIG_IGN  # as the shell has it for programs in the background
+        if self.ignores or before is signal.default_int_handler:
             signal.signal(signal.SIGINT, self.handle)
 
     def handle(self, number, frame):
         note = self.desk.note()
         if not note:
+            if self.ignores:
+                return
             raise KeyboardInterrupt
         if self.at is not None and note >> 1 == self.at:
             self.at = None

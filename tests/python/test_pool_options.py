@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import pytest
@@ -150,6 +152,21 @@ def test_a_running_task_is_cancelled(ours: Kind) -> None:
             result.get(WAIT)
         assert not isinstance(info.value, ours.package.TimeoutError)
         finish(pool)
+
+
+def test_a_running_task_is_cancelled_where_interruptions_are_ignored(ours: Kind) -> None:
+    """As a shell has it for programs in the background; an interruption without a reason stays ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        test_a_running_task_is_cancelled(ours)
+        with ours.ctx.Pool(1) as pool:
+            pid = pool.apply(os.getpid)
+            result = pool.apply_async(time.sleep, (0.2,))
+            os.kill(pid, signal.SIGINT)
+            assert result.get(WAIT) is None and pool.apply(os.getpid) == pid
+            finish(pool)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # ---- the rest -------------------------------------------------------------------------------------
