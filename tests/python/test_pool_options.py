@@ -159,6 +159,8 @@ def test_a_running_task_is_cancelled_where_interruptions_are_ignored(ours: Kind)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         test_a_running_task_is_cancelled(ours)
+        if ours.method == "forkserver":  # whose server may be older than this
+            return
         with ours.ctx.Pool(1) as pool:
             pid = pool.apply(os.getpid)
             result = pool.apply_async(time.sleep, (0.2,))
