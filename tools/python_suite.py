@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,7 @@ def main() -> int:
     if probe.returncode != 0:
         print("skipped: the interpreter has no test-suite")
         return 77
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background; tests interrupt
     total, seen, unexpected = 0, set(), []
     modules = sys.argv[4:]
     with ThreadPoolExecutor(2) as threads:  # they mostly wait
